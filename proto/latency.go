@@ -66,16 +66,16 @@ const MaxExemplars = 4
 // fields (count, sum_ns, min_ns, max_ns, scale, zero_count, offset, buckets)
 // are keys of the point itself.
 type Point struct {
-	StartNS  int64 // start of the window, event time
-	WindowNS int64
-	Metric   string
-	Side     Side // "server" or "client" on the wire
-	Attrs    map[string]string
-	Peer     *Peer // nil if merged away
-	Errors   uint64
-	Hist     histogram.Histogram
-	Parts    Parts
-	Lossy    bool // loss is known that could belong here
+	StartNS   int64 // start of the window, event time
+	WindowNS  int64
+	Metric    string
+	Side      Side // "server" or "client" on the wire
+	Attrs     map[string]string
+	Peer      *Peer // nil if merged away
+	Errors    uint64
+	Hist      histogram.Histogram
+	Parts     Parts
+	Lossy     bool // loss is known that could belong here
 	Exemplars []Exemplar
 }
 
