@@ -1,0 +1,43 @@
+# Every target is one line of help. Versions: Go from go.mod, tools from tools/*/go.mod.
+SHELL := /bin/bash
+CLANG ?= clang-19
+FUZZTIME ?= 30s
+BIN := bin
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-all lint generate bench e2e chaos fuzz
+
+help: ## show this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## compile weir and weir-agent into bin/
+	go build -trimpath -o $(BIN)/ ./cmd/...
+
+test: ## what needs no root and no servers, under a minute warm
+	go test ./...
+
+test-all: ## everything, as CI does: needs root and the servers that .ci/run installs
+	WEIR_REQUIRE=all go test -p 1 -timeout 30m ./...
+
+lint: ## gofmt, vet, golangci-lint with the import rules, clang-format
+	go vet ./...
+	go tool -modfile=tools/golangci-lint/go.mod golangci-lint run ./...
+	clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
+
+generate: ## compile the kernel side for amd64 and arm64 and rewrite the bindings
+	BPF2GO_CC=$(CLANG) go generate ./bpf/...
+
+bench: ## every figure of docs/performance.md, with its target (root)
+	go run ./test/bench
+
+e2e: ## real servers, real clients: every request counted (root)
+	WEIR_REQUIRE=all go test -count=1 -v -timeout 20m ./test/e2e
+
+chaos: ## kill -9, pauses, rivals under load: exact (root)
+	WEIR_REQUIRE=all go test -count=1 -v -timeout 30m ./test/chaos
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@grep -rl '^func Fuzz' --include='*_test.go' . | while read -r f; do \
+	  for t in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$f | cut -c6-); do \
+	    go test -run='^$$' -fuzz="^$$t\$$" -fuzztime=$(FUZZTIME) ./$$(dirname $$f) || exit 1; \
+	  done; done
