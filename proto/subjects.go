@@ -1,0 +1,125 @@
+package proto
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+)
+
+// Streams.
+const (
+	StreamRaw      = "WEIR_RAW"
+	StreamEnriched = "WEIR_ENRICHED"
+	StreamLatency  = "WEIR_LATENCY"
+	StreamAlerts   = "WEIR_ALERTS"
+)
+
+// Subject wildcards: what each stream stores, and what subscribers ask for.
+const (
+	SubjectsRaw      = "weir.raw.>"
+	SubjectsEnriched = "weir.enriched.*"
+	SubjectsLatency  = "weir.latency.>"
+	SubjectsCommit   = "weir.commit.*"
+	SubjectsAlert    = "weir.alert.>"
+
+	// SubjectsLive is where committed messages of WEIR_LATENCY are
+	// republished for core NATS subscribers, at most once.
+	SubjectsLive = "weir.live.latency.>"
+	LivePrefix   = "weir.live.latency."
+)
+
+// Headers of a message on a lane.
+const (
+	HeaderEpoch = "Weir-Epoch" // the writer's epoch, as [Epoch.String] prints it
+	HeaderSeq   = "Weir-Seq"   // the message's number within the epoch, decimal
+	HeaderSrc   = "Weir-Src"   // stream sequence of the input consumed up to and including, decimal
+	HeaderCount = "Weir-Count" // events in the message, decimal
+)
+
+// Namespaces of workloads that are not Kubernetes'.
+const (
+	NamespaceHost     = "host"     // of a plain host
+	NamespaceExternal = "external" // of addresses outside
+)
+
+// MaxPartitions is the largest number of partitions of an install. The number
+// is a power of two, fixed when the streams are made.
+const MaxPartitions = 64
+
+// Partition is the virtual partition, 0 ≤ p < partitions, that a node's events
+// belong to: the 32-bit FNV-1a hash of its name modulo the number of partitions.
+func Partition(node string, partitions uint32) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(node)) // never fails
+	return h.Sum32() % partitions
+}
+
+// Token makes one subject token of a name: every byte outside A–Z a–z 0–9 -
+// becomes _, and the empty name is _. The true name is in the message.
+func Token(name string) string {
+	if name == "" {
+		return "_"
+	}
+	b := []byte(name)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' {
+			continue
+		}
+		b[i] = '_'
+	}
+	return string(b)
+}
+
+// PartitionToken is how a partition is written in subjects: p00, p01, ….
+func PartitionToken(partition uint32) string { return fmt.Sprintf("p%02d", partition) }
+
+// RawSubject is the lane of a node's agent.
+func RawSubject(partition uint32, node string) string {
+	return "weir.raw." + PartitionToken(partition) + "." + Token(node)
+}
+
+// RawPartitionSubjects matches the lanes of all nodes of a partition.
+func RawPartitionSubjects(partition uint32) string {
+	return "weir.raw." + PartitionToken(partition) + ".*"
+}
+
+// EnrichedSubject is the lane of a partition's enricher.
+func EnrichedSubject(partition uint32) string { return "weir.enriched." + PartitionToken(partition) }
+
+// CommitSubject is the lane of a partition's aggregator: its commit records.
+func CommitSubject(partition uint32) string { return "weir.commit." + PartitionToken(partition) }
+
+// LatencySubject is where a workload's histogram deltas are.
+func LatencySubject(namespace, workload string) string {
+	return "weir.latency." + Token(namespace) + "." + Token(workload)
+}
+
+// LiveSubject is where the same messages are republished once committed.
+func LiveSubject(namespace, workload string) string {
+	return LivePrefix + Token(namespace) + "." + Token(workload)
+}
+
+// AlertSubject is where changes of an alert's state are.
+func AlertSubject(severity, name string) string {
+	return "weir.alert." + Token(severity) + "." + Token(name)
+}
+
+// MsgID is the Nats-Msg-Id of a message on a lane: the same bytes sent again
+// have the same id, within ten minutes the server stores them once.
+func MsgID(lane string, epoch Epoch, seq uint64) string {
+	return lane + "." + epoch.String() + "." + strconv.FormatUint(seq, 10)
+}
+
+// String is the epoch as the Weir-Epoch header carries it: <number>-<id>.
+func (e Epoch) String() string { return strconv.FormatUint(e.Number, 10) + "-" + e.ID }
+
+// ParseEpoch reads what [Epoch.String] prints.
+func ParseEpoch(s string) (Epoch, error) {
+	number, id, ok := strings.Cut(s, "-")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if !ok || err != nil {
+		return Epoch{}, fmt.Errorf("parse epoch %q: not <number>-<id>", s)
+	}
+	return Epoch{Number: n, ID: id}, nil
+}
