@@ -1,0 +1,216 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Record is what the programs put into the ring, and ConnInfo what follows it
+// in some kinds: see record.h. Counters are added up over all CPUs.
+type (
+	Record   = weirRecord
+	ConnInfo = weirConnInfo
+	Counters = weirCounters
+)
+
+// Kinds and flags of a [Record].
+const (
+	KindData  = uint8(weirRecordKindREC_DATA)
+	KindConn  = uint8(weirRecordKindREC_CONN)
+	KindProc  = uint8(weirRecordKindREC_PROC)
+	KindRead  = uint8(weirRecordKindREC_READ)
+	KindFIN   = uint8(weirRecordKindREC_FIN)
+	KindClose = uint8(weirRecordKindREC_CLOSE)
+	KindEarly = uint8(weirRecordKindREC_EARLY)
+
+	FlagOut    = uint8(weirRecordFlagFLAG_OUT)
+	FlagTurn   = uint8(weirRecordFlagFLAG_TURN)
+	FlagTail   = uint8(weirRecordFlagFLAG_TAIL)
+	FlagForget = uint8(weirRecordFlagFLAG_FORGET)
+	FlagFresh  = uint8(weirRecordFlagFLAG_FRESH)
+	FlagGuess  = uint8(weirRecordFlagFLAG_GUESS)
+	FlagReset  = uint8(weirRecordFlagFLAG_RESET)
+)
+
+// Config says what to watch.
+type Config struct {
+	Cgroup    string   // cgroup v2 folder whose sockets to watch; "" finds the root, that is all
+	RingBytes int      // a power of two; 0 is 8 MiB
+	OwnPorts  []uint16 // up to 4 local ports of our own servers, left out
+}
+
+// DefaultRingBytes holds about 50 ms of 100,000 exchanges a second, both ends.
+const DefaultRingBytes = 8 << 20
+
+// Capture is the loaded and attached programs.
+type Capture struct {
+	// NoWait says why the end of the wait isn't seen, "" if it is.
+	NoWait string
+	// Root is the cgroup that the programs are attached to.
+	Root string
+
+	collection *ebpf.Collection
+	links      []link.Link
+}
+
+// Load checks the host, loads the programs and attaches them. From its return
+// on every connection's segments are in the ring. Errors are one sentence that
+// says what is missing and what to do.
+func Load(cfg Config) (*Capture, error) {
+	if err := CheckHost(); err != nil {
+		return nil, err
+	}
+	root, err := cgroupRoot(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// Before 5.11 maps are charged to RLIMIT_MEMLOCK. Where it can't be lifted
+	// and is needed, creating the maps fails and says so.
+	_ = rlimit.RemoveMemlock()
+
+	c := &Capture{Root: root}
+	if err := c.load(cfg); err != nil {
+		return nil, explain("load", err)
+	}
+	if err := c.attach(); err != nil {
+		return nil, explain("attach", errors.Join(err, c.Close()))
+	}
+	return c, nil
+}
+
+func (c *Capture) load(cfg Config) error {
+	load := loadWeir
+	if v, err := kernelVersion(); err != nil || v < kernel(5, 12) {
+		load = loadWeirold
+		c.NoWait = "kernels before 5.12 have no socket storage or cookies in tracing programs"
+	}
+	spec, err := load()
+	if err != nil {
+		return err
+	}
+	ring := cfg.RingBytes
+	if ring == 0 {
+		ring = DefaultRingBytes
+	}
+	spec.Maps["ring"].MaxEntries = uint32(ring)
+	if err := spec.Variables["wake_bytes"].Set(uint32(ring / 4)); err != nil {
+		return err
+	}
+	var ports [4]uint16
+	if copy(ports[:], cfg.OwnPorts) < len(cfg.OwnPorts) {
+		return fmt.Errorf("leave out ports %v: at most %d", cfg.OwnPorts, len(ports))
+	}
+	if err := spec.Variables["own_ports"].Set(ports); err != nil {
+		return err
+	}
+	c.collection, err = ebpf.NewCollection(spec)
+	if err != nil && c.NoWait == "" && !errors.Is(err, os.ErrPermission) {
+		// A kernel built without these tracepoints still measures, without the wait.
+		full := err
+		delete(spec.Programs, "weir_read")
+		delete(spec.Programs, "weir_state")
+		if c.collection, err = ebpf.NewCollection(spec); err == nil {
+			c.NoWait = "the read hook can't be loaded: " + full.Error()
+		}
+	}
+	return err
+}
+
+func (c *Capture) attach() error {
+	whoami := c.collection.Programs["weir_whoami"]
+	if _, err := whoami.Run(&ebpf.RunOptions{}); err != nil {
+		return fmt.Errorf("run weir_whoami: %w", err)
+	}
+	if c.NoWait == "" {
+		for _, name := range []string{"weir_read", "weir_state"} {
+			l, err := link.AttachTracing(link.TracingOptions{Program: c.collection.Programs[name]})
+			if err != nil {
+				return fmt.Errorf("attach %s: %w", name, err)
+			}
+			c.links = append(c.links, l)
+		}
+	}
+	for name, typ := range map[string]ebpf.AttachType{
+		"weir_ingress": ebpf.AttachCGroupInetIngress,
+		"weir_egress":  ebpf.AttachCGroupInetEgress,
+	} {
+		l, err := link.AttachCgroup(link.CgroupOptions{Path: c.Root, Attach: typ, Program: c.collection.Programs[name]})
+		if err != nil {
+			return fmt.Errorf("attach %s to %s: %w", name, c.Root, err)
+		}
+		c.links = append(c.links, l)
+	}
+	return nil
+}
+
+// Reader opens the ring. Records are submitted without waking the reader
+// unless a quarter of the ring is unread: read with a deadline.
+func (c *Capture) Reader() (*ringbuf.Reader, error) {
+	return ringbuf.NewReader(c.collection.Maps["ring"])
+}
+
+// Counters adds up what the programs counted on all CPUs.
+func (c *Capture) Counters() (Counters, error) {
+	var perCPU []Counters
+	if err := c.collection.Maps["counts"].Lookup(uint32(0), &perCPU); err != nil {
+		return Counters{}, fmt.Errorf("read counters: %w", err)
+	}
+	var sum Counters
+	for _, n := range perCPU {
+		sum.Records += n.Records
+		sum.LostRing += n.LostRing
+		sum.LostStorage += n.LostStorage
+		sum.Unreadable += n.Unreadable
+	}
+	return sum, nil
+}
+
+// ProgramStats is what the kernel spent in one program. It counts only while
+// the sysctl kernel.bpf_stats_enabled is 1.
+type ProgramStats struct {
+	Name     string
+	RunNS    uint64
+	RunCount uint64
+}
+
+// Stats reads the cost of each attached program from the kernel.
+func (c *Capture) Stats() ([]ProgramStats, error) {
+	var out []ProgramStats
+	for name, p := range c.collection.Programs {
+		s, err := p.Stats()
+		if err != nil {
+			return nil, fmt.Errorf("read statistics of %s: %w", name, err)
+		}
+		out = append(out, ProgramStats{Name: name, RunNS: uint64(s.Runtime), RunCount: s.RunCount})
+	}
+	return out, nil
+}
+
+// Close detaches and unloads. The ring's readers must be closed before.
+func (c *Capture) Close() error {
+	var errs []error
+	for _, l := range c.links {
+		errs = append(errs, l.Close())
+	}
+	c.links = nil
+	c.collection.Close()
+	return errors.Join(errs...)
+}
+
+// explain turns the kernel's refusals into what to do about them.
+func explain(verb string, err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s BPF programs: the kernel refused it: run as root, or with the capabilities BPF, PERFMON and NET_ADMIN and a seccomp profile that allows bpf(2): %w", verb, err)
+	case strings.Contains(err.Error(), "MEMLOCK"):
+		return fmt.Errorf("%s BPF programs: raise RLIMIT_MEMLOCK (ulimit -l unlimited): %w", verb, err)
+	}
+	return fmt.Errorf("%s BPF programs: %w", verb, err)
+}

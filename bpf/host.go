@@ -1,0 +1,125 @@
+package bpf
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reasons why a host can't be watched. Each error says what to do.
+var (
+	ErrNotRoot  = errors.New("not enough privileges: run as root (sudo), or with the capabilities BPF, PERFMON and NET_ADMIN")
+	ErrNoBTF    = errors.New("the kernel has no type information (/sys/kernel/btf/vmlinux): use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
+	ErrOldLinux = errors.New("the kernel is too old: 5.10 or later is needed")
+	ErrNoCgroup = errors.New("no cgroup v2 file system is mounted: mount one with: mount -t cgroup2 none /sys/fs/cgroup/unified, or name it with --cgroup")
+	ErrSubtree  = errors.New("not the root of the cgroup v2 tree, so only a part of the host's traffic would be seen: mount the host's cgroup root (in a container: hostPath /sys/fs/cgroup), or name this folder with --cgroup to watch just its processes")
+)
+
+func kernel(major, minor int) int { return major<<8 | minor }
+
+func kernelVersion() (int, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return 0, fmt.Errorf("read kernel version: %w", err)
+	}
+	var major, minor int
+	release := unix.ByteSliceToString(u.Release[:])
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		return 0, fmt.Errorf("read kernel version %q: %w", release, err)
+	}
+	return kernel(major, minor), nil
+}
+
+// CheckHost says whether this kernel and user can run the programs.
+func CheckHost() error {
+	v, err := kernelVersion()
+	if err != nil {
+		return err
+	}
+	if v < kernel(5, 10) {
+		return fmt.Errorf("%w (this is %d.%d)", ErrOldLinux, v>>8, v&255)
+	}
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return ErrNoBTF
+	}
+	return checkCapabilities()
+}
+
+func checkCapabilities() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
+	if has(unix.CAP_SYS_ADMIN) {
+		return nil
+	}
+	var missing []string
+	for c, name := range map[int]string{unix.CAP_BPF: "BPF", unix.CAP_PERFMON: "PERFMON", unix.CAP_NET_ADMIN: "NET_ADMIN"} {
+		if !has(c) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w (missing: %s)", ErrNotRoot, strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// rootInode is that of the root folder of the cgroup v2 tree (kernfs).
+const rootInode = 1
+
+// cgroupRoot finds the root of the cgroup v2 tree. A folder that was asked for
+// may be a part of it; one that was found may not, since a private cgroup
+// namespace shows the container's own part as if it were the root.
+func cgroupRoot(cfg Config) (string, error) {
+	path := cfg.Cgroup
+	if path == "" {
+		var err error
+		if path, err = FindCgroup(); err != nil {
+			return "", err
+		}
+	}
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if err := errors.Join(unix.Statfs(path, &fs), unix.Stat(path, &st)); err != nil {
+		return "", fmt.Errorf("open cgroup %s: %w", path, err)
+	}
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		return "", fmt.Errorf("cgroup %s: not on a cgroup v2 file system: %w", path, ErrNoCgroup)
+	}
+	if st.Ino != rootInode && cfg.Cgroup == "" {
+		return "", fmt.Errorf("cgroup %s: %w", path, ErrSubtree)
+	}
+	return path, nil
+}
+
+// FindCgroup returns where cgroup v2 is mounted, also beside v1 hierarchies.
+func FindCgroup() (string, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("find cgroup v2: %w", err)
+	}
+	defer f.Close()
+	found := ""
+	for s := bufio.NewScanner(f); s.Scan(); {
+		mount, fs, ok := strings.Cut(s.Text(), " - ")
+		fields := strings.Fields(mount)
+		if !ok || !strings.HasPrefix(fs, "cgroup2 ") || len(fields) < 5 {
+			continue
+		}
+		found = fields[4]
+		if fields[3] == "/" {
+			return found, nil
+		}
+	}
+	if found == "" {
+		return "", ErrNoCgroup
+	}
+	return found, nil
+}

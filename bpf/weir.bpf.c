@@ -1,0 +1,766 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Sees every TCP segment of the host's sockets, decides which connections may
+ * carry a protocol that the agent parses, and sends it the head of each piece
+ * of payload with its time. Parses no protocol and alters no packet. */
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "kernel.h"
+#include "record.h"
+
+/* ---- limits ---- */
+
+/* Turns that match no protocol before a socket is left alone for ever. */
+#define MAX_MISSES 16
+/* Unmatched turns on a socket that did match, before only heads are looked
+ * for: an upgraded connection (WebSocket) costs a peek a turn from then on. */
+#define RESYNC_MISSES 64
+/* Bytes captured a turn. A request is mostly head and may carry large cookies
+ * (servers allow 8 to 16 KiB); a response's head rarely passes 4 KiB. */
+#define REQUEST_BUDGET 16320
+#define RESPONSE_BUDGET 4032
+/* Reads reported a turn: more only matter to requests pipelined in one turn. */
+#define MAX_READS 8
+/* Bytes looked at to recognise a head: the longest method is 16 characters. */
+#define PEEK 20
+/* First segments that reached a listener and wait for their socket. */
+#define MAX_EARLY 4096
+/* IPv6 extension headers walked before a packet is left alone. */
+#define MAX_EXTENSIONS 6
+
+/* ---- configuration, set before loading ---- */
+
+volatile const __u16 own_ports[4]; /* local ports of our own servers */
+volatile const __u32 wake_bytes;   /* unread bytes in the ring that wake the reader */
+__u32 own_tgid;			   /* our own process, by weir_whoami: its connections are ignored */
+
+/* ---- maps ---- */
+
+enum socket_class { CLASS_UNKNOWN, CLASS_MAYBE, CLASS_HTTP1, CLASS_IGNORED };
+enum direction { DIR_NONE, DIR_IN, DIR_OUT };
+
+/* Hooks race on it across CPUs and nest on one: it is a hint. The agent
+ * decides by sequence numbers. */
+struct socket_state {
+	__u64 cookie;
+	__u64 read_ns; /* a read to be carried by the next record of the socket */
+	__u32 read_seq;
+	__u32 want_seq; /* a read past this sequence number ends a wait … */
+	__u32 turn;
+	__u32 budget;
+	__u32 tgid;
+	__u8 want; /* … if this is set */
+	__u8 reads;
+	__u8 class;
+	__u8 dir;
+	__u8 live; /* this turn is captured */
+	__u8 misses;
+	__u8 announced;
+	__u8 fresh;
+	__u8 guess;
+	__u8 pad[7];
+	char comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_state);
+} sockets SEC(".maps");
+
+struct early_key {
+	__u8 laddr[16];
+	__u8 raddr[16];
+	__u32 netns;
+	__u16 lport;
+	__u16 rport;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_EARLY);
+	__type(key, struct early_key);
+	__type(value, __u32); /* sequence number of the segment */
+} early SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20); /* the agent sets it */
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+/* bpf2go emits Go types for what it finds here. */
+const struct record *emit_record __attribute__((unused));
+const struct conn_info *emit_conn_info __attribute__((unused));
+const enum record_kind *emit_record_kind __attribute__((unused));
+const enum record_flag *emit_record_flag __attribute__((unused));
+
+/* ---- helpers ---- */
+
+static __always_inline struct counters *counters(void)
+{
+	__u32 zero = 0;
+	return bpf_map_lookup_elem(&counts, &zero);
+}
+
+static __always_inline void number(struct record *r, struct counters *c)
+{
+#ifdef WEIR_OLD_KERNEL /* before 5.12 atomics can't return what they found */
+	__sync_fetch_and_add(&c->records, 1);
+	r->number = c->records;
+#else
+	r->number = __sync_fetch_and_add(&c->records, 1) + 1;
+#endif
+	r->cpu = bpf_get_smp_processor_id();
+}
+
+static __always_inline __u64 wake(void)
+{
+	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > wake_bytes)
+		return BPF_RB_FORCE_WAKEUP;
+	return BPF_RB_NO_WAKEUP;
+}
+
+static __always_inline void lost_record(struct counters *c)
+{
+	__sync_fetch_and_add(&c->records, 1);
+	__sync_fetch_and_add(&c->lost_ring, 1);
+}
+
+/* The reading or connecting process, never on ingress. */
+static __always_inline void current_process(struct socket_state *st)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	st->tgid = BPF_CORE_READ(task, tgid);
+	bpf_probe_read_kernel(st->comm, sizeof(st->comm), &leader->comm);
+}
+
+static __always_inline __u32 current_tgid(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, tgid);
+}
+
+static __always_inline void fill_addresses(struct conn_info *i, const struct sock_common *sk)
+{
+	i->lport = BPF_CORE_READ(sk, skc_num);
+	i->rport = bpf_ntohs(BPF_CORE_READ(sk, skc_dport));
+	i->netns = BPF_CORE_READ(sk, skc_net.net, ns.inum);
+	if (BPF_CORE_READ(sk, skc_family) == AF_INET_) {
+		i->family = 4;
+		BPF_CORE_READ_INTO(i->laddr, sk, skc_rcv_saddr);
+		BPF_CORE_READ_INTO(i->raddr, sk, skc_daddr);
+	} else {
+		i->family = 6;
+		BPF_CORE_READ_INTO(&i->laddr, sk, skc_v6_rcv_saddr.in6_u.u6_addr8);
+		BPF_CORE_READ_INTO(&i->raddr, sk, skc_v6_daddr.in6_u.u6_addr8);
+	}
+}
+
+/* ---- a packet ---- */
+
+struct packet {
+	__u32 off; /* of the payload in the skb */
+	__u32 len; /* of the payload */
+	__u32 seq;
+	__u8 fin, syn, rst, ack;
+	__u8 family;
+	__u8 proto_tcp;
+	__u16 sport, dport;
+	__u32 l4; /* offset of the TCP header */
+};
+
+/* The length comes from the skb, never from the IP header: it is 0 there for
+ * BIG TCP, and one skb may hold many segments. */
+static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
+{
+	struct {
+		__be16 sport, dport;
+		__be32 seq, ack;
+		__u8 doff, flags;
+	} tcp;
+	__u32 off = 0;
+	__u8 v;
+
+	if (bpf_skb_load_bytes(skb, 0, &v, 1))
+		return false;
+	if (v >> 4 == 4) {
+		struct {
+			__u8 vihl, tos;
+			__be16 len, id, frag;
+			__u8 ttl, proto;
+		} ip;
+
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.proto != IPPROTO_TCP ||
+		    (ip.frag & bpf_htons(0x1fff)))
+			return false;
+		off = (ip.vihl & 15) * 4;
+		p->family = 4;
+	} else {
+		__u8 next;
+
+		if (bpf_skb_load_bytes(skb, 6, &next, 1))
+			return false;
+		off = 40;
+		p->family = 6;
+		for (int i = 0; i < MAX_EXTENSIONS && next != IPPROTO_TCP; i++) {
+			__u8 ext[2];
+
+			/* hop-by-hop, routing, destination options; a fragment has no ports to see */
+			if (next != 0 && next != 43 && next != 60)
+				return false;
+			if (bpf_skb_load_bytes(skb, off, ext, 2))
+				return false;
+			next = ext[0];
+			off += (ext[1] + 1) * 8;
+		}
+		if (next != IPPROTO_TCP)
+			return false;
+	}
+	if (bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)))
+		return false;
+	p->l4 = off;
+	p->off = off + (tcp.doff >> 4) * 4;
+	if (skb->len < p->off)
+		return false;
+	p->len = skb->len - p->off;
+	p->seq = bpf_ntohl(tcp.seq);
+	p->sport = bpf_ntohs(tcp.sport);
+	p->dport = bpf_ntohs(tcp.dport);
+	p->fin = tcp.flags & 1;
+	p->syn = tcp.flags & 2;
+	p->rst = tcp.flags & 4;
+	p->ack = tcp.flags & 16;
+	return true;
+}
+
+enum verdict { NO, MAYBE, REQUEST, RESPONSE };
+
+/* Do these bytes begin an HTTP/1 message? A token in capitals, a space, and
+ * what a request target begins with; or a status line. MAYBE: too few to say. */
+static __always_inline enum verdict is_head(const __u8 *b, __u32 n)
+{
+	if (b[0] == 'H' && n > 1 && b[1] == 'T' && (n < 3 || b[2] == 'T') && (n < 4 || b[3] == 'P') &&
+	    (n < 5 || b[4] == '/'))
+		return n < 5 ? MAYBE : RESPONSE;
+#pragma unroll
+	for (__u32 i = 0; i < PEEK - 1; i++) {
+		__u8 c = b[i];
+
+		if (i >= n)
+			return i ? MAYBE : NO;
+		if (c >= 'A' && c <= 'Z')
+			continue;
+		if (i && (c == '-' || c == '_'))
+			continue;
+		if (c != ' ' || i < 3)
+			return NO;
+		if (i + 1 >= n)
+			return MAYBE;
+		c = b[i + 1];
+		if (c == '/' || c == '*')
+			return b[0] == 'P' && b[1] == 'R' && i == 3 ? NO : REQUEST; /* PRI * is HTTP/2 */
+		/* absolute form, and the authority form of CONNECT */
+		if (c == 'h' || c == 'H')
+			return i + 2 < n && i + 2 < PEEK && (b[i + 2] | 0x20) != 't' && b[0] != 'C' ? NO : REQUEST;
+		if (b[0] == 'C' && b[1] == 'O' && i == 7)
+			return c == '[' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ? REQUEST
+														       : NO;
+		return NO;
+	}
+	return NO;
+}
+
+static __always_inline enum verdict peek(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 b[PEEK] = {};
+
+	if (p->len >= PEEK) {
+		if (bpf_skb_load_bytes(skb, p->off, b, PEEK))
+			return NO;
+		return is_head(b, PEEK);
+	}
+	/* byte by byte, since a load has a constant or bounded size above 0 */
+	for (__u32 i = 0; i < PEEK; i++) {
+		if (i >= p->len)
+			break;
+		if (bpf_skb_load_bytes(skb, p->off + i, &b[i], 1))
+			return NO;
+	}
+	/* a line break before a request is allowed, and ignored */
+	if (p->len <= 2 && (b[0] == '\r' || b[0] == '\n'))
+		return MAYBE;
+	return is_head(b, p->len);
+}
+
+/* ---- records ---- */
+
+static __always_inline void head(struct record *r, struct socket_state *st, __u8 kind, __u8 flags)
+{
+	r->time_ns = bpf_ktime_get_boot_ns();
+	r->cookie = st->cookie;
+	r->tail = 0;
+	r->read_ns = st->read_ns;
+	r->read_seq = st->read_seq;
+	st->read_ns = 0;
+	r->seq = 0;
+	r->len = 0;
+	r->turn = st->turn;
+	r->caplen = 0;
+	r->kind = kind;
+	r->flags = flags;
+	r->pad[0] = r->pad[1] = 0;
+}
+
+/* A record without payload. */
+static __always_inline bool emit_mark(struct socket_state *st, __u8 kind, __u8 flags, __u32 seq)
+{
+	struct counters *c = counters();
+	struct record *r;
+
+	if (!c)
+		return false;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	if (!r) {
+		lost_record(c);
+		return false;
+	}
+	head(r, st, kind, flags);
+	r->seq = seq;
+	number(r, c);
+	bpf_ringbuf_submit(r, wake());
+	return true;
+}
+
+struct conn_record {
+	struct record r;
+	struct conn_info i;
+};
+
+static __always_inline bool emit_conn(struct socket_state *st, __u8 kind, const struct sock_common *sk,
+				      __u64 cgroup, const struct conn_info *peer)
+{
+	struct counters *c = counters();
+	struct conn_record *r;
+
+	if (!c)
+		return false;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	if (!r) {
+		lost_record(c);
+		return false;
+	}
+	head(&r->r, st, kind, (st->fresh ? FLAG_FRESH : 0) | (st->guess ? FLAG_GUESS : 0));
+	number(&r->r, c);
+	__builtin_memset(&r->i, 0, sizeof(r->i));
+	fill_addresses(&r->i, sk);
+	if (peer) {
+		__builtin_memcpy(r->i.peer, peer->peer, 16);
+		r->i.peer_port = peer->peer_port;
+	}
+	r->i.cgroup = cgroup;
+	r->i.tgid = st->tgid;
+	__builtin_memcpy(r->i.comm, st->comm, sizeof(r->i.comm));
+	bpf_ringbuf_submit(r, wake());
+	return true;
+}
+
+/* One instance for each size class, since a reserve has a constant size. */
+static __always_inline void emit_data(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
+				      __u8 flags, __u32 caplen, const __u32 class)
+{
+	struct counters *c = counters();
+	struct record *r;
+
+	if (!c)
+		return;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r) + class, 0);
+	if (!r) {
+		lost_record(c);
+		return;
+	}
+	head(r, st, REC_DATA, flags);
+	r->seq = p->seq;
+	r->len = p->len;
+	number(r, c);
+	if (class && caplen) {
+		if (caplen > class)
+			caplen = class;
+		barrier_var(caplen); /* keeps the bound where the verifier can see it */
+		if (caplen > 0 && caplen <= class && bpf_skb_load_bytes(skb, p->off, r + 1, caplen) == 0)
+			r->caplen = caplen;
+		else
+			__sync_fetch_and_add(&c->unreadable, 1);
+	}
+	if (p->len > caplen && p->len >= 8 && bpf_skb_load_bytes(skb, p->off + p->len - 8, &r->tail, 8) == 0)
+		r->flags |= FLAG_TAIL;
+	bpf_ringbuf_submit(r, wake());
+}
+
+static __always_inline void emit_payload(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
+					 __u8 flags)
+{
+	__u32 n = p->len < st->budget ? p->len : st->budget;
+
+	st->budget -= n;
+	if (n == 0)
+		emit_data(skb, p, st, flags, 0, 0);
+	else if (n <= 56)
+		emit_data(skb, p, st, flags, n, 56);
+	else if (n <= 184)
+		emit_data(skb, p, st, flags, n, 184);
+	else if (n <= 440)
+		emit_data(skb, p, st, flags, n, 440);
+	else if (n <= 952)
+		emit_data(skb, p, st, flags, n, 952);
+	else if (n <= 4032)
+		emit_data(skb, p, st, flags, n, 4032);
+	else
+		emit_data(skb, p, st, flags, n, 16320);
+}
+
+/* ---- sockets ---- */
+
+static __always_inline bool is_own(const struct sock_common *sk)
+{
+	__u16 lport = BPF_CORE_READ(sk, skc_num);
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		if (own_ports[i] && own_ports[i] == lport)
+			return true;
+	return false;
+}
+
+/* The address that packets really go to, if the socket was told another. */
+static __always_inline bool real_peer(struct __sk_buff *skb, const struct packet *p, const struct sock_common *sk,
+				      struct conn_info *i)
+{
+	__builtin_memset(i, 0, sizeof(*i));
+	fill_addresses(i, sk);
+	i->peer_port = p->dport;
+	if (p->family == 4) {
+		bpf_skb_load_bytes(skb, 16, i->peer, 4);
+		if (i->family == 6) { /* a mapped address */
+			if (i->rport == p->dport && *(__u32 *)(i->raddr + 12) == *(__u32 *)i->peer)
+				return false;
+			i->peer[12] = i->peer[0];
+			i->peer[13] = i->peer[1];
+			i->peer[14] = i->peer[2];
+			i->peer[15] = i->peer[3];
+			__builtin_memset(i->peer, 0, 10);
+			i->peer[10] = i->peer[11] = 0xff;
+			return true;
+		}
+	} else {
+		bpf_skb_load_bytes(skb, 24, i->peer, 16);
+	}
+	return i->rport != p->dport || __builtin_memcmp(i->raddr, i->peer, 16);
+}
+
+static __always_inline void announce(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
+				     struct bpf_sock *sk, const struct sock_common *skc, bool egress)
+{
+	struct conn_info peer;
+	bool nat = egress && real_peer(skb, p, skc, &peer);
+
+	if (egress && !st->tgid) {
+		current_process(st);
+		st->guess = 1;
+	}
+	st->announced = emit_conn(st, REC_CONN, skc, bpf_sk_cgroup_id(sk), nat ? &peer : NULL);
+}
+
+static __always_inline void early_segment(struct __sk_buff *skb, const struct packet *p, const struct sock_common *skc)
+{
+	struct {
+		struct record r;
+		struct conn_info i;
+		__u8 data[1024];
+	} *e;
+	struct early_key key = {};
+	struct counters *c = counters();
+	__u32 n = p->len;
+
+	if (!c || peek(skb, p) == NO || is_own(skc))
+		return;
+	e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
+	if (!e) {
+		lost_record(c);
+		return;
+	}
+	__builtin_memset(e, 0, sizeof(struct record) + sizeof(struct conn_info));
+	e->r.time_ns = bpf_ktime_get_boot_ns();
+	e->r.seq = p->seq;
+	e->r.len = p->len;
+	e->r.kind = REC_EARLY;
+	e->r.flags = FLAG_TURN | FLAG_FRESH;
+	number(&e->r, c);
+	e->i.netns = key.netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
+	e->i.lport = key.lport = p->dport;
+	e->i.rport = key.rport = p->sport;
+	e->i.family = p->family;
+	if (p->family == 4) {
+		bpf_skb_load_bytes(skb, 12, key.raddr, 4);
+		bpf_skb_load_bytes(skb, 16, key.laddr, 4);
+	} else {
+		bpf_skb_load_bytes(skb, 8, key.raddr, 16);
+		bpf_skb_load_bytes(skb, 24, key.laddr, 16);
+	}
+	__builtin_memcpy(e->i.laddr, key.laddr, 16);
+	__builtin_memcpy(e->i.raddr, key.raddr, 16);
+	if (n > sizeof(e->data))
+		n = sizeof(e->data);
+	barrier_var(n);
+	if (n > 0 && n <= sizeof(e->data) && bpf_skb_load_bytes(skb, p->off, e->data, n) == 0)
+		e->r.caplen = n;
+	bpf_map_update_elem(&early, &key, &p->seq, BPF_ANY);
+	bpf_ringbuf_submit(e, wake());
+}
+
+#ifndef WEIR_OLD_KERNEL /* before 5.12 tracing programs lack storage or cookies */
+/* The first segment of this socket may have reached its listener. Then the
+ * socket has no state yet when its process reads. */
+static __always_inline struct socket_state *adopt(struct sock *sk)
+{
+	struct conn_info i = {};
+	struct early_key key = {};
+	struct socket_state *st;
+	__u32 *seq;
+
+	fill_addresses(&i, &sk->__sk_common);
+	key.netns = i.netns;
+	key.lport = i.lport;
+	key.rport = i.rport;
+	/* the listener of a mapped address saw IPv4 packets */
+	if (i.family == 6 && *(__u64 *)i.raddr == 0 && *(__u32 *)(i.raddr + 8) == bpf_htonl(0xffff)) {
+		__builtin_memcpy(key.laddr, i.laddr + 12, 4);
+		__builtin_memcpy(key.raddr, i.raddr + 12, 4);
+	} else {
+		__builtin_memcpy(key.laddr, i.laddr, 16);
+		__builtin_memcpy(key.raddr, i.raddr, 16);
+	}
+	seq = bpf_map_lookup_elem(&early, &key);
+	if (!seq)
+		return NULL;
+	st = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!st)
+		return NULL;
+	st->cookie = bpf_get_socket_cookie(sk);
+	st->class = CLASS_HTTP1;
+	st->dir = DIR_IN;
+	st->turn = 1;
+	st->live = 1;
+	st->fresh = 1;
+	st->budget = REQUEST_BUDGET;
+	st->want_seq = *seq;
+	st->want = 1;
+	current_process(st);
+	st->announced = emit_conn(st, REC_CONN, &sk->__sk_common, 0, NULL);
+	bpf_map_delete_elem(&early, &key);
+	return st;
+}
+
+#endif
+
+/* ---- programs ---- */
+
+static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct socket_state *st;
+	struct bpf_tcp_sock *tcp;
+	struct sock_common *skc;
+	struct packet p = {};
+	enum verdict v = NO;
+	__u8 dir = egress ? DIR_OUT : DIR_IN, flags = egress ? FLAG_OUT : 0;
+	bool connects, turn;
+
+	if (!sk || !parse(skb, &p))
+		return 1;
+	connects = egress && p.syn && !p.ack;
+	if (!p.len && !p.fin && !p.rst && !connects)
+		return 1;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->protocol != IPPROTO_TCP)
+		return 1;
+	if (sk->state == TCP_LISTEN_STATE) {
+		skc = (void *)bpf_skc_to_tcp_sock(sk);
+		if (skc && !egress && p.len)
+			early_segment(skb, &p, skc);
+		return 1;
+	}
+	st = bpf_sk_storage_get(&sockets, sk, 0, p.len || connects ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	if (!st) {
+		struct counters *c = counters();
+
+		if (c && (p.len || connects))
+			__sync_fetch_and_add(&c->lost_storage, 1);
+		return 1;
+	}
+	if (st->class == CLASS_IGNORED)
+		return 1;
+	skc = (void *)bpf_skc_to_tcp_sock(sk);
+	tcp = bpf_tcp_sock(sk);
+	if (!skc || !tcp)
+		return 1;
+	if (!st->cookie) {
+		st->cookie = bpf_get_socket_cookie(skb);
+		st->fresh = connects || (!egress && !BPF_CORE_READ((struct tcp_sock *)skc, bytes_received));
+		if (is_own(skc) || (connects && current_tgid() == own_tgid)) {
+			st->class = CLASS_IGNORED;
+			return 1;
+		}
+		if (connects)
+			current_process(st);
+	}
+	if (p.len) {
+		if (p.syn)
+			p.seq++;
+		/* a retransmission, or a segment received before */
+		if ((__s32)(p.seq + p.len - (egress ? tcp->snd_nxt : tcp->rcv_nxt)) <= 0)
+			return 1;
+		turn = st->dir != dir;
+		if (turn) {
+			st->dir = dir;
+			st->turn++;
+			st->live = 0;
+			flags |= FLAG_TURN;
+		}
+		if (turn || st->live || st->class == CLASS_HTTP1)
+			v = peek(skb, &p);
+		if (v >= REQUEST) {
+			st->class = CLASS_HTTP1;
+			st->misses = 0;
+		} else if (turn) {
+			if (v == MAYBE && st->class == CLASS_UNKNOWN)
+				st->class = CLASS_MAYBE;
+			if (st->misses < 255)
+				st->misses++;
+			if (st->class != CLASS_HTTP1 && st->misses >= MAX_MISSES) {
+				st->class = CLASS_IGNORED;
+				return 1;
+			}
+		}
+		if (v >= REQUEST || (turn && (v == MAYBE || (st->class == CLASS_HTTP1 && st->misses < RESYNC_MISSES)))) {
+			st->live = 1;
+			st->budget = v == RESPONSE ? RESPONSE_BUDGET : REQUEST_BUDGET;
+		}
+		if (!st->live)
+			return 1;
+		if (!egress && (turn || (v >= REQUEST && !st->want))) {
+			st->want_seq = p.seq;
+			st->want = 1;
+			st->reads = 0;
+		}
+		if (!st->announced)
+			announce(skb, &p, st, sk, skc, egress);
+		emit_payload(skb, &p, st, flags);
+	}
+	if (st->class != CLASS_HTTP1)
+		return 1;
+	if (p.fin)
+		emit_mark(st, REC_FIN, flags, p.seq + p.len);
+	else if (p.rst)
+		emit_mark(st, REC_CLOSE, flags | FLAG_RESET, 0);
+	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int weir_ingress(struct __sk_buff *skb)
+{
+	return on_packet(skb, false);
+}
+
+SEC("cgroup_skb/egress")
+int weir_egress(struct __sk_buff *skb)
+{
+	return on_packet(skb, true);
+}
+
+#ifndef WEIR_OLD_KERNEL
+/* Runs in the reading process whenever received bytes were copied to it. */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(weir_read, struct sock *sk)
+{
+	struct socket_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	struct tcp_sock *tcp;
+	__u32 copied, tgid;
+
+	if (!st)
+		st = adopt(sk);
+	if (!st || st->class != CLASS_HTTP1 || !st->want)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(sk);
+	if (!tcp)
+		return 0;
+	copied = tcp->copied_seq; /* a look with MSG_PEEK doesn't move it */
+	if ((__s32)(copied - st->want_seq) <= 0)
+		return 0;
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	if (tgid == own_tgid) {
+		st->class = CLASS_IGNORED;
+		emit_mark(st, REC_CLOSE, FLAG_FORGET, 0);
+		return 0;
+	}
+	if (st->tgid != tgid || st->guess) {
+		current_process(st);
+		st->guess = 0;
+		if (st->announced)
+			emit_conn(st, REC_PROC, &sk->__sk_common, 0, NULL);
+	}
+	if (st->read_ns) {
+		/* the last read was not carried away yet: report it by itself */
+		emit_mark(st, REC_READ, 0, 0);
+	}
+	st->read_seq = copied;
+	st->read_ns = bpf_ktime_get_boot_ns();
+	st->want = 0;
+	if (++st->reads < MAX_READS && (__s32)(tcp->rcv_nxt - copied) > 0) {
+		st->want_seq = copied;
+		st->want = 1;
+	}
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(weir_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct socket_state *st;
+
+	if (newstate != TCP_CLOSE_STATE)
+		return 0;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (st && st->class == CLASS_HTTP1)
+		emit_mark(st, REC_CLOSE, 0, 0);
+	return 0;
+}
+#endif
+
+/* Run once by the loader: tells the others who the caller is as the kernel
+ * knows it, which its own getpid() doesn't say in a pid namespace. */
+SEC("raw_tp")
+int weir_whoami(void *ctx)
+{
+	own_tgid = current_tgid();
+	return 0;
+}
+
+/* This file is GPL-2.0 or Apache-2.0, at your choice. */
+char LICENSE[] SEC("license") = "GPL";
