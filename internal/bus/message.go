@@ -1,0 +1,159 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/weirstream/weir/proto"
+)
+
+// ErrNoStream says that a stream does not exist: it has to be provisioned.
+var ErrNoStream = errors.New("stream does not exist: create it with `weir provision` or `weir up`")
+
+// Message is a message as a stream stores it.
+type Message struct {
+	Subject  string
+	Sequence uint64    // in the stream
+	Time     time.Time // when the stream stored it
+	Data     []byte
+
+	Epoch proto.Epoch // of the lane's writer; zero if it was not sent through a lane
+	Seq   uint64      // number within the epoch
+	Src   uint64      // input position consumed up to
+	Count uint64      // events
+}
+
+// readHeaders fills the lane fields from header.
+func (m *Message) readHeaders(header nats.Header) {
+	m.Epoch, _ = proto.ParseEpoch(header.Get(proto.HeaderEpoch)) // zero if another program wrote it
+	m.Seq = parseUint(header.Get(proto.HeaderSeq))
+	m.Src = parseUint(header.Get(proto.HeaderSrc))
+	m.Count = parseUint(header.Get(proto.HeaderCount))
+}
+
+// parseUint returns 0 for what is not a number: another program wrote it.
+func parseUint(s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// lastFromLeader reads the last message of a subject from the stream's
+// leader, so it is never stale. It returns nil if there is none.
+func (c *Conn) lastFromLeader(ctx context.Context, stream, subject string) (*Message, error) {
+	request, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	if err != nil {
+		return nil, err
+	}
+	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
+	if err != nil {
+		return nil, err
+	}
+	var r struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Subject  string    `json:"subject"`
+			Sequence uint64    `json:"seq"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
+			Time     time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &r); err != nil {
+		return nil, fmt.Errorf("decode answer: %w", err)
+	}
+	if r.Error != nil {
+		return nil, noMessage(r.Error)
+	}
+	m := &Message{Subject: r.Message.Subject, Sequence: r.Message.Sequence, Time: r.Message.Time, Data: r.Message.Data}
+	if len(r.Message.Header) > 0 {
+		header, err := nats.DecodeHeadersMsg(r.Message.Header)
+		if err != nil {
+			return nil, fmt.Errorf("decode headers of message %d: %w", m.Sequence, err)
+		}
+		m.readHeaders(header)
+	}
+	return m, nil
+}
+
+// lastDirect reads the last message of a subject from any replica: it may be
+// stale, but needs no permission beyond this one subject.
+func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (*Message, error) {
+	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil)
+	if err != nil {
+		return nil, err
+	}
+	switch status := reply.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("server answered %s %s", status, reply.Header.Get("Description"))
+	}
+	m := &Message{
+		Subject:  reply.Header.Get(jetstream.SubjectHeader),
+		Sequence: parseUint(reply.Header.Get(jetstream.SequenceHeader)),
+		Data:     reply.Data,
+	}
+	if m.Sequence == 0 {
+		return nil, errors.New("server answered without a sequence")
+	}
+	if m.Time, err = time.Parse(time.RFC3339Nano, reply.Header.Get(jetstream.TimeStampHeaer)); err != nil {
+		return nil, fmt.Errorf("decode time of message %d: %w", m.Sequence, err)
+	}
+	m.readHeaders(reply.Header)
+	return m, nil
+}
+
+// noMessage returns nil for the error that says there is no message.
+func noMessage(err *jetstream.APIError) error {
+	switch err.ErrorCode {
+	case jetstream.JSErrCodeMessageNotFound:
+		return nil
+	case jetstream.JSErrCodeStreamNotFound:
+		return ErrNoStream
+	}
+	return err
+}
+
+// StreamInfo is what a stream holds now.
+type StreamInfo struct {
+	Created   time.Time
+	FirstSeq  uint64 // 1 above LastSeq if it is empty
+	LastSeq   uint64
+	FirstTime time.Time // zero if it is empty
+	LastTime  time.Time
+	Messages  uint64
+	Bytes     uint64
+	MaxAge    time.Duration
+}
+
+// StreamInfo asks the leader of a stream what it holds.
+func (c *Conn) StreamInfo(ctx context.Context, stream string) (StreamInfo, error) {
+	s, err := c.js.Stream(ctx, stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = ErrNoStream
+	}
+	if err != nil {
+		return StreamInfo{}, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	i := s.CachedInfo()
+	return StreamInfo{
+		Created:   i.Created,
+		FirstSeq:  i.State.FirstSeq,
+		LastSeq:   i.State.LastSeq,
+		FirstTime: i.State.FirstTime,
+		LastTime:  i.State.LastTime,
+		Messages:  i.State.Msgs,
+		Bytes:     i.State.Bytes,
+		MaxAge:    i.Config.MaxAge,
+	}, nil
+}

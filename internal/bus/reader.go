@@ -1,0 +1,235 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	readerMaxBytes  = 4 << 20 // fetched ahead of the caller
+	readerIdleLimit = 30 * time.Second
+	readerHeartbeat = 2 * time.Second
+	readerExpiry    = 10 * time.Second
+)
+
+// ErrRecreated says that the stream was deleted and made anew while it was
+// read: sequences begin again.
+var ErrRecreated = errors.New("stream was created anew")
+
+// ReadConfig says what to read. Without Start… it begins at the first message.
+type ReadConfig struct {
+	Stream    string
+	Subjects  []string  // at least one, may have wildcards
+	StartSeq  uint64    // first stream sequence wanted, 0 if StartTime or all
+	StartTime time.Time // messages stored at or after it
+	Last      bool      // only the last message of each subject, then what follows
+	StopAtEnd bool      // Next returns io.EOF after the last message stored now
+	MaxBytes  int       // read ahead, 0 means 4 MiB
+}
+
+// Reader reads a stream in order and gives every message of its subjects
+// exactly once, whatever happens to the connection or the server. What
+// expired before it was read is not given; the stream sequence shows it.
+// It is not safe for concurrent use.
+type Reader struct {
+	c       *Conn
+	cfg     ReadConfig
+	created time.Time
+	end     uint64 // last sequence when it was opened, for StopAtEnd
+	last    uint64 // sequence of the last message given
+	pending uint64 // messages after it, as the server last said
+	known   bool   // pending is of this consumer
+
+	session context.Context // of the consumer
+	cancel  context.CancelFunc
+	it      jetstream.MessagesContext
+	name    string
+	deliver uint64 // consumer sequence of the last message given
+}
+
+// Read opens a reader. Close it after use.
+func (c *Conn) Read(ctx context.Context, cfg ReadConfig) (*Reader, error) {
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = readerMaxBytes
+	}
+	info, err := c.StreamInfo(ctx, cfg.Stream)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{c: c, cfg: cfg, created: info.Created, end: info.LastSeq}
+	return r, nil
+}
+
+// Created is when the stream that is read was created.
+func (r *Reader) Created() time.Time { return r.created }
+
+// Lag is how many messages follow the last one given, as known then.
+func (r *Reader) Lag() uint64 { return r.pending }
+
+// Next waits for the next message. It returns ctx's error if that ends first,
+// [io.EOF] at the end asked for, [ErrRecreated] or [ErrNoStream] if the stream
+// is no longer the one that was opened; other failures are retried.
+func (r *Reader) Next(ctx context.Context) (Message, error) {
+	wait := newBackOff()
+	for {
+		if r.atEnd() {
+			return Message{}, io.EOF
+		}
+		m, err := r.next(ctx)
+		if err == nil {
+			return m, nil
+		}
+		if ctx.Err() != nil {
+			return Message{}, ctx.Err()
+		}
+		if errors.Is(err, io.EOF) {
+			continue
+		}
+		r.stop()
+		if errors.Is(err, ErrRecreated) || errors.Is(err, ErrNoStream) || errors.Is(err, nats.ErrConnectionClosed) {
+			return Message{}, fmt.Errorf("read %s: %w", r.cfg.Stream, err)
+		}
+		r.c.resets.Add(1)
+		if wait.tries == 3 {
+			r.c.log.Warn("read_retrying", "stream", r.cfg.Stream, "subjects", r.cfg.Subjects, "after", r.last, "error", err)
+		}
+		if err := wait.sleep(ctx); err != nil {
+			return Message{}, err
+		}
+	}
+}
+
+func (r *Reader) atEnd() bool {
+	return r.cfg.StopAtEnd && r.known && (r.pending == 0 || r.last >= r.end)
+}
+
+// next gives one message of the current consumer, which it makes if needed.
+func (r *Reader) next(ctx context.Context) (Message, error) {
+	if r.it == nil {
+		if err := r.start(ctx); err != nil {
+			return Message{}, err
+		}
+		if r.atEnd() {
+			return Message{}, io.EOF
+		}
+	}
+	waiting, done := joinContext(r.session, ctx)
+	defer done()
+	msg, err := r.it.Next(jetstream.NextContext(waiting))
+	if err != nil {
+		return Message{}, err
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return Message{}, err
+	}
+	if meta.Sequence.Consumer != r.deliver+1 {
+		return Message{}, fmt.Errorf("consumer skipped from %d to %d", r.deliver, meta.Sequence.Consumer)
+	}
+	if meta.Sequence.Stream <= r.last {
+		return Message{}, ErrRecreated
+	}
+	r.deliver, r.last, r.pending = meta.Sequence.Consumer, meta.Sequence.Stream, meta.NumPending
+	m := Message{Subject: msg.Subject(), Sequence: r.last, Time: meta.Timestamp, Data: msg.Data()}
+	m.readHeaders(msg.Headers())
+	return m, nil
+}
+
+// joinContext ends with either of two contexts.
+func joinContext(a, b context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(a)
+	stop := context.AfterFunc(b, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// start makes a consumer that begins after the last message given.
+func (r *Reader) start(ctx context.Context) error {
+	a, cancel, err := r.c.attempt(ctx, requestTimeout)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	consumer, err := r.c.js.CreateConsumer(a, r.cfg.Stream, r.consumerConfig())
+	if err != nil {
+		return err
+	}
+	info, err := r.c.StreamInfo(a, r.cfg.Stream) // after: a new stream would have no such consumer
+	if err != nil {
+		return err
+	}
+	if !info.Created.Equal(r.created) {
+		return ErrRecreated
+	}
+	r.session, r.cancel, err = r.c.attempt(ctx, 0)
+	if err != nil {
+		return err
+	}
+	it, err := consumer.Messages(
+		jetstream.PullMaxBytes(r.cfg.MaxBytes),
+		jetstream.PullExpiry(readerExpiry),
+		jetstream.PullHeartbeat(readerHeartbeat),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	if err != nil {
+		r.cancel()
+		return err
+	}
+	r.it, r.name, r.deliver = it, consumer.CachedInfo().Name, 0
+	r.pending, r.known = consumer.CachedInfo().NumPending, true
+	return nil
+}
+
+func (r *Reader) consumerConfig() jetstream.ConsumerConfig {
+	cfg := jetstream.ConsumerConfig{
+		Name:              "weir-" + randomID(),
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: readerIdleLimit,
+		DeliverPolicy:     jetstream.DeliverAllPolicy,
+	}
+	if len(r.cfg.Subjects) == 1 {
+		cfg.FilterSubject = r.cfg.Subjects[0]
+	} else {
+		cfg.FilterSubjects = r.cfg.Subjects
+	}
+	switch {
+	case r.last > 0:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.last+1
+	case r.cfg.Last:
+		cfg.DeliverPolicy = jetstream.DeliverLastPerSubjectPolicy
+	case r.cfg.StartSeq > 0:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.cfg.StartSeq
+	case !r.cfg.StartTime.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &r.cfg.StartTime
+	}
+	return cfg
+}
+
+// stop gives up the consumer; the server deletes it when nobody pulls.
+func (r *Reader) stop() {
+	if r.it == nil {
+		return
+	}
+	r.it.Stop()
+	r.cancel()
+	r.it, r.known = nil, false
+}
+
+// Close stops reading and deletes the consumer.
+func (r *Reader) Close() {
+	if r.it == nil {
+		return
+	}
+	r.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	if err := r.c.js.DeleteConsumer(ctx, r.cfg.Stream, r.name); err != nil {
+		r.c.log.Debug("consumer_left_to_expire", "stream", r.cfg.Stream, "error", err)
+	}
+}

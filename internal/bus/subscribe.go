@@ -1,0 +1,58 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/nats-io/nats.go"
+)
+
+// LastMessages reads the last message of every subject that matches, such as
+// the commit records of all partitions, in the order they were stored.
+func (c *Conn) LastMessages(ctx context.Context, stream, subjects string) ([]Message, error) {
+	r, err := c.Read(ctx, ReadConfig{Stream: stream, Subjects: []string{subjects}, Last: true, StopAtEnd: true})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var out []Message
+	for {
+		m, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, m)
+	}
+}
+
+// Subscribe calls handle for messages as they are published to subject,
+// outside any stream: at most once, with Sequence and Time zero. Of Weir's
+// subjects only proto.SubjectsLive is for this; others show what was refused
+// later. It returns when ctx ends. handle runs on one goroutine; while it is
+// too slow messages are dropped and counted in [Stats].
+func (c *Conn) Subscribe(ctx context.Context, subject string, handle func(Message)) error {
+	sub, err := c.nc.SubscribeSync(subject)
+	if err != nil {
+		return fmt.Errorf("subscribe %s: %w", subject, err)
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // it fails only if the connection is gone
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, nats.ErrSlowConsumer):
+			continue
+		case err != nil:
+			return fmt.Errorf("receive from %s: %w", subject, err)
+		}
+		out := Message{Subject: m.Subject, Data: m.Data}
+		out.readHeaders(m.Header)
+		handle(out)
+	}
+}
