@@ -35,7 +35,7 @@ func (s *Segment) End() uint64 { return s.Off + uint64(s.Len) }
 type Exchange struct {
 	RequestDir Dir   // In: this is the server's side; Out: the client's
 	Start      int64 // first byte of the request
-	Read       int64 // when the server's process read that byte; 0 if not seen
+	Read       int64 // when the server's process read that byte; 0 if not seen; may be after FirstByte if the server answered unread
 	FirstByte  int64 // first byte of the final response; 0 if none
 	End        int64 // last byte of the response, or the close if there was none
 
@@ -43,9 +43,9 @@ type Exchange struct {
 	ResponseBytes uint64
 
 	Method  string // interned: no allocation per exchange for usual methods
-	Path    string // as sent, query dropped, not yet a template; only as long as captured
-	Status  uint32
-	Error   string // OpenTelemetry error.type: "" or "no_response" here; status errors are added by the agent
+	Path    string // as sent, query and fragment dropped, not yet a template; at most 256 bytes
+	Status  uint32 // 0 if there was no response
+	Error   string // OpenTelemetry error.type: "", ErrorNoResponse or ErrorIncomplete; status errors are added by the agent
 	TraceID string // from a valid W3C traceparent header, else ""
 	SpanID  string
 
@@ -53,8 +53,15 @@ type Exchange struct {
 	Joined    bool // the connection was open before capture began
 }
 
+// Values of Exchange.Error. Both are low-cardinality values of error.type.
+const (
+	ErrorNoResponse = "no_response"         // the connection ended before a final response began
+	ErrorIncomplete = "incomplete_response" // it ended in the middle of the response
+)
+
 // Sink receives what a parser finds. Calls happen inside the parser's methods,
-// on the caller's goroutine; the Exchange is the sink's to keep.
+// on the caller's goroutine; the Exchange is valid during the call only (its
+// strings may be kept), so that an exchange costs no allocation.
 type Sink interface {
 	Exchange(*Exchange)
 	// Lost counts exchanges known to have happened whose figures are not known.
