@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // LastMessages reads the last message of every subject that matches, such as
@@ -31,9 +33,9 @@ func (c *Conn) LastMessages(ctx context.Context, stream, subjects string) ([]Mes
 }
 
 // Subscribe calls handle for messages as they are published to subject,
-// outside any stream: at most once, with Sequence and Time zero. Of Weir's
-// subjects only proto.SubjectsLive is for this; others show what was refused
-// later. It returns when ctx ends. handle runs on one goroutine; while it is
+// outside any stream: at most once. Sequence and Time are those of the
+// stream if it republished the message. Of Weir's subjects only
+// proto.SubjectsLive is for this: the others show what was refused later. It returns when ctx ends. handle runs on one goroutine; while it is
 // too slow messages are dropped and counted in [Stats].
 func (c *Conn) Subscribe(ctx context.Context, subject string, handle func(Message)) error {
 	sub, err := c.nc.SubscribeSync(subject)
@@ -51,7 +53,8 @@ func (c *Conn) Subscribe(ctx context.Context, subject string, handle func(Messag
 		case err != nil:
 			return fmt.Errorf("receive from %s: %w", subject, err)
 		}
-		out := Message{Subject: m.Subject, Data: m.Data}
+		out := Message{Subject: m.Subject, Data: m.Data, Sequence: parseUint(m.Header.Get(jetstream.SequenceHeader))}
+		out.Time, _ = time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer)) // zero if there is none
 		out.readHeaders(m.Header)
 		handle(out)
 	}
