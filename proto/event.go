@@ -157,4 +157,7 @@ type Frame struct {
 	Enriched    bool  // From and To are present
 	Loss        []Loss
 	Events      []Event
+
+	enc *encoder // memory of Append
+	dec *decoder // memory of Decode
 }
