@@ -30,13 +30,15 @@ const (
 	KindClose = uint8(weirRecordKindREC_CLOSE)
 	KindEarly = uint8(weirRecordKindREC_EARLY)
 
-	FlagOut    = uint8(weirRecordFlagFLAG_OUT)
-	FlagTurn   = uint8(weirRecordFlagFLAG_TURN)
-	FlagTail   = uint8(weirRecordFlagFLAG_TAIL)
-	FlagForget = uint8(weirRecordFlagFLAG_FORGET)
-	FlagFresh  = uint8(weirRecordFlagFLAG_FRESH)
-	FlagGuess  = uint8(weirRecordFlagFLAG_GUESS)
-	FlagReset  = uint8(weirRecordFlagFLAG_RESET)
+	FlagOut    = uint16(weirRecordFlagFLAG_OUT)
+	FlagTurn   = uint16(weirRecordFlagFLAG_TURN)
+	FlagTail   = uint16(weirRecordFlagFLAG_TAIL)
+	FlagForget = uint16(weirRecordFlagFLAG_FORGET)
+	FlagFresh  = uint16(weirRecordFlagFLAG_FRESH)
+	FlagGuess  = uint16(weirRecordFlagFLAG_GUESS)
+	FlagReset  = uint16(weirRecordFlagFLAG_RESET)
+	FlagSkip   = uint16(weirRecordFlagFLAG_SKIP)
+	FlagLost   = uint16(weirRecordFlagFLAG_LOST)
 )
 
 // Config says what to watch.

@@ -22,6 +22,8 @@ enum record_flag {
 	FLAG_FRESH = 16, /* the connection was opened after capture began */
 	FLAG_GUESS = 32, /* tgid is the task that ran at egress, perhaps another's */
 	FLAG_RESET = 64, /* closed by a reset */
+	FLAG_SKIP = 128, /* bytes of this direction before it were not reported */
+	FLAG_LOST = 256, /* records of this socket before it found no room */
 };
 
 /* Followed by caplen bytes of payload (REC_DATA), or by a conn_info and then
@@ -38,9 +40,9 @@ struct record {
 	__u32 turn;
 	__u16 caplen;
 	__u16 cpu;
+	__u16 flags;
 	__u8 kind;
-	__u8 flags;
-	__u8 pad[2];
+	__u8 pad;
 };
 
 struct conn_info {

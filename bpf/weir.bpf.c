@@ -64,7 +64,9 @@ struct socket_state {
 	__u8 announced;
 	__u8 fresh;
 	__u8 guess;
-	__u8 pad[7];
+	__u8 lost;    /* a record of this socket found no room */
+	__u8 skipped; /* bits by direction: bytes were not reported */
+	__u8 pad[5];
 	char comm[16];
 };
 
@@ -311,7 +313,7 @@ static __always_inline enum verdict peek(struct __sk_buff *skb, const struct pac
 
 /* ---- records ---- */
 
-static __always_inline void head(struct record *r, struct socket_state *st, __u8 kind, __u8 flags)
+static __always_inline void head(struct record *r, struct socket_state *st, __u8 kind, __u16 flags)
 {
 	r->time_ns = bpf_ktime_get_boot_ns();
 	r->cookie = st->cookie;
@@ -325,11 +327,11 @@ static __always_inline void head(struct record *r, struct socket_state *st, __u8
 	r->caplen = 0;
 	r->kind = kind;
 	r->flags = flags;
-	r->pad[0] = r->pad[1] = 0;
+	r->pad = 0;
 }
 
 /* A record without payload. */
-static __always_inline bool emit_mark(struct socket_state *st, __u8 kind, __u8 flags, __u32 seq)
+static __always_inline bool emit_mark(struct socket_state *st, __u8 kind, __u16 flags, __u32 seq)
 {
 	struct counters *c = counters();
 	struct record *r;
@@ -383,7 +385,7 @@ static __always_inline bool emit_conn(struct socket_state *st, __u8 kind, const 
 
 /* One instance for each size class, since a reserve has a constant size. */
 static __always_inline void emit_data(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
-				      __u8 flags, __u32 caplen, const __u32 class)
+				      __u16 flags, __u32 caplen, const __u32 class)
 {
 	struct counters *c = counters();
 	struct record *r;
@@ -393,7 +395,17 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r) + class, 0);
 	if (!r) {
 		lost_record(c);
+		st->lost = 1;
+		st->skipped |= st->dir;
 		return;
+	}
+	if (st->skipped & st->dir) {
+		flags |= FLAG_SKIP;
+		st->skipped &= ~st->dir;
+	}
+	if (st->lost) {
+		flags |= FLAG_LOST;
+		st->lost = 0;
 	}
 	head(r, st, REC_DATA, flags);
 	r->seq = p->seq;
@@ -414,7 +426,7 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 }
 
 static __always_inline void emit_payload(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
-					 __u8 flags)
+					 __u16 flags)
 {
 	__u32 n = p->len < st->budget ? p->len : st->budget;
 
@@ -589,7 +601,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 	struct sock_common *skc;
 	struct packet p = {};
 	enum verdict v = NO;
-	__u8 dir = egress ? DIR_OUT : DIR_IN, flags = egress ? FLAG_OUT : 0;
+	__u16 flags = egress ? FLAG_OUT : 0;
+	__u8 dir = egress ? DIR_OUT : DIR_IN;
 	bool connects, turn;
 
 	if (!sk || !parse(skb, &p))
@@ -662,8 +675,10 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			st->live = 1;
 			st->budget = v == RESPONSE ? RESPONSE_BUDGET : REQUEST_BUDGET;
 		}
-		if (!st->live)
+		if (!st->live) {
+			st->skipped |= dir;
 			return 1;
+		}
 		if (!egress && (turn || (v >= REQUEST && !st->want))) {
 			st->want_seq = p.seq;
 			st->want = 1;

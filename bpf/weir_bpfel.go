@@ -59,9 +59,9 @@ type weirRecord struct {
 	Turn    uint32
 	Caplen  uint16
 	Cpu     uint16
+	Flags   uint16
 	Kind    uint8
-	Flags   uint8
-	Pad     [2]uint8
+	Pad     uint8
 }
 
 type weirRecordFlag uint32
@@ -74,6 +74,8 @@ const (
 	weirRecordFlagFLAG_FRESH  weirRecordFlag = 16
 	weirRecordFlagFLAG_GUESS  weirRecordFlag = 32
 	weirRecordFlagFLAG_RESET  weirRecordFlag = 64
+	weirRecordFlagFLAG_SKIP   weirRecordFlag = 128
+	weirRecordFlagFLAG_LOST   weirRecordFlag = 256
 )
 
 type weirRecordKind uint32
@@ -106,7 +108,9 @@ type weirSocketState struct {
 	Announced uint8
 	Fresh     uint8
 	Guess     uint8
-	Pad       [7]uint8
+	Lost      uint8
+	Skipped   uint8
+	Pad       [5]uint8
 	Comm      [16]int8
 	_         [4]byte
 }

@@ -48,7 +48,9 @@ type weiroldSocketState struct {
 	Announced uint8
 	Fresh     uint8
 	Guess     uint8
-	Pad       [7]uint8
+	Lost      uint8
+	Skipped   uint8
+	Pad       [5]uint8
 	Comm      [16]int8
 	_         [4]byte
 }

@@ -24,34 +24,50 @@ type encoder struct {
 // durations that are negative or don't add up, ids that aren't hex. The frame
 // keeps its scratch memory, so encode many with the same one.
 func (f *Frame) Append(dst []byte) ([]byte, error) {
-	if len(f.Events) > MaxFrameEvents {
-		return dst, fmt.Errorf("encode frame: %d events, at most %d are allowed", len(f.Events), MaxFrameEvents)
+	b, err := f.AppendHead(dst, len(f.Events))
+	if err == nil {
+		b, err = f.AppendEvents(b)
 	}
+	if err == nil && len(b)-len(dst) > MaxMessageBytes {
+		err = fmt.Errorf("encode frame: %w: %d bytes", ErrFrameTooLarge, len(b)-len(dst))
+	}
+	if err != nil {
+		return dst, err
+	}
+	return b, nil
+}
+
+// AppendHead appends all of the encoded frame but its events, of which there
+// are count. With what [Frame.AppendEvents] gave behind it, it is the frame: a
+// writer may encode events before it knows the frame's number.
+func (f *Frame) AppendHead(dst []byte, count int) ([]byte, error) {
 	for _, s := range []string{f.Cluster, f.Node, f.Epoch.ID} {
 		if err := checkString(s); err != nil {
 			return dst, fmt.Errorf("encode frame: %w", err)
 		}
 	}
-	if f.enc == nil {
-		f.enc = new(encoder)
-	}
-	enc := f.enc
-	if err := enc.putEvents(f.Events, f.Enriched); err != nil {
-		return dst, fmt.Errorf("encode frame: %w", err)
-	}
-	b, err := f.appendHeader(dst)
+	b, err := f.appendHeader(dst, count)
 	if err != nil {
 		return dst, fmt.Errorf("encode frame: %w", err)
-	}
-	b = enc.appendDict(b)
-	b = enc.appendColumns(b, len(f.Events))
-	if len(b)-len(dst) > MaxMessageBytes {
-		return dst, fmt.Errorf("encode frame: %w: %d bytes", ErrFrameTooLarge, len(b)-len(dst))
 	}
 	return b, nil
 }
 
-func (f *Frame) appendHeader(b []byte) ([]byte, error) {
+// AppendEvents appends the encoded events, the second part of a frame.
+func (f *Frame) AppendEvents(dst []byte) ([]byte, error) {
+	if len(f.Events) > MaxFrameEvents {
+		return dst, fmt.Errorf("encode frame: %d events, at most %d are allowed", len(f.Events), MaxFrameEvents)
+	}
+	if f.enc == nil {
+		f.enc = new(encoder)
+	}
+	if err := f.enc.putEvents(f.Events, f.Enriched); err != nil {
+		return dst, fmt.Errorf("encode frame: %w", err)
+	}
+	return f.enc.appendColumns(f.enc.appendDict(dst), len(f.Events)), nil
+}
+
+func (f *Frame) appendHeader(b []byte, count int) ([]byte, error) {
 	b = appendMap(b, 14)
 	b = appendUint(appendString(b, "v"), FrameVersion)
 	b = appendString(appendString(b, "cluster"), f.Cluster)
@@ -63,7 +79,7 @@ func (f *Frame) appendHeader(b []byte) ([]byte, error) {
 	b = appendUint(appendString(b, "before"), f.Before)
 	b = appendInt(appendString(b, "watermark_ns"), f.WatermarkNS)
 	b = appendBool(appendString(b, "enriched"), f.Enriched)
-	b = appendUint(appendString(b, "count"), uint64(len(f.Events)))
+	b = appendUint(appendString(b, "count"), uint64(count))
 	return appendLoss(appendString(b, "loss"), f.Loss)
 }
 

@@ -1,0 +1,244 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/weirstream/weir/agent/protocol/route"
+	"github.com/weirstream/weir/bpf"
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// pollTime is how often the ring is looked at. Records don't wake the
+	// reader, which would cost more than everything else together.
+	pollTime = 10 * time.Millisecond
+	// frameTime is when an unfilled frame closes; an idle node sends one every
+	// heartbeat, for its watermark. Both are well below the second that a
+	// killed agent may lose.
+	frameTime = 400 * time.Millisecond
+	heartbeat = time.Second
+	// settleTime is what a record's time may be behind the moment at which the
+	// ring was found empty.
+	settleNS = int64(1e6)
+	// stopTime is how long a stopping agent tries to deliver what it has.
+	stopTime = 5 * time.Second
+
+	defaultSpool = 64 << 20
+)
+
+// Config is what an agent needs to know. Zero values have defaults but for
+// Node, Partitions and Bus.
+type Config struct {
+	Node       string // the host's name; the lane's subject ends with it
+	Cluster    string
+	Partitions uint32
+	Bus        *bus.Conn
+
+	Cgroup     string   // cgroup v2 folder to watch; "" is the root of the tree
+	OwnPorts   []uint16 // local ports of Weir's own servers, at most 4, left out
+	Procfs     string   // where the host's /proc is; "/proc"
+	LockFile   string   // held while running, one agent a host; "/run/weir-agent.lock"
+	Routes     []string // route patterns that come before the built-in rules
+	RingBytes  int      // of the kernel's ring, a power of two; 8 MiB
+	MaxConns   int      // connections tracked; 65,536
+	SpoolBytes int      // of encoded events kept while NATS is away; 64 MiB
+
+	Metrics prometheus.Registerer // nil for none
+	Ready   func(Info)            // called once, when capture has begun
+}
+
+// Info is what an agent says of itself when capture has begun.
+type Info struct {
+	Cgroup string // that is watched
+	NoWait string // why the wait can't be measured, "" if it can
+}
+
+// ErrRunning says that another agent watches this host.
+var ErrRunning = errors.New("another agent runs on this host")
+
+// Run measures until ctx ends, then delivers what it has, for 5 s at most.
+// Errors are one sentence that says what is missing and what to do.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	cfg = cfg.withDefaults()
+	routes, err := route.New(route.Config{Patterns: cfg.Routes})
+	if err != nil {
+		return fmt.Errorf("read route patterns: %w", err)
+	}
+	unlock, err := lock(cfg.LockFile)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	capture, err := bpf.Load(bpf.Config{Cgroup: cfg.Cgroup, RingBytes: cfg.RingBytes, OwnPorts: cfg.OwnPorts})
+	if err != nil {
+		return err
+	}
+	ring, err := capture.Reader()
+	if err != nil {
+		return fmt.Errorf("open ring: %w", errors.Join(err, capture.Close()))
+	}
+	s := newSpool(cfg.SpoolBytes)
+	l := newLoop(cfg, capture, ring, routes, s, log)
+	if err := l.register(cfg.Metrics); err != nil {
+		return errors.Join(err, ring.Close(), capture.Close())
+	}
+	log.Info("agent_started", "node", cfg.Node, "cgroup", capture.Root, "no_wait", capture.NoWait)
+	if cfg.Ready != nil {
+		cfg.Ready(Info{Cgroup: capture.Root, NoWait: capture.NoWait})
+	}
+
+	// Stopping goes down the data path: the loop stops reading the ring and
+	// closes the spool; the publisher sends what is left, for stopTime at
+	// most; then the programs are detached.
+	deliver, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer s.close()
+		err := l.run(gctx)
+		time.AfterFunc(stopTime, stop)
+		return err
+	})
+	g.Go(func() error { return publish(deliver, cfg, s, log) })
+	err = g.Wait()
+	if left := s.snapshot().waiting; left > 0 && err == nil {
+		log.Warn("agent_stopped_with_events_unsent", "bytes", left)
+	}
+	err = errors.Join(err, ring.Close(), capture.Close())
+	log.Info("agent_stopped", "error", err)
+	return err
+}
+
+// publish opens the node's lane, however long NATS is away, and sends frames.
+func publish(ctx context.Context, cfg Config, s *spool, log *slog.Logger) error {
+	partition := proto.Partition(cfg.Node, cfg.Partitions)
+	for {
+		lane, err := cfg.Bus.OpenLane(ctx, bus.LaneConfig{
+			Stream: proto.StreamRaw, Subject: proto.RawSubject(partition, cfg.Node), Direct: true,
+		})
+		if err == nil {
+			log.Info("lane_opened", "node", cfg.Node, "epoch", lane.Epoch().String())
+			if err = s.publish(ctx, lane, log); err == nil || ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		log.Warn("lane_not_opened", "error", err)
+	}
+}
+
+func (cfg Config) withDefaults() Config {
+	set := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	set(&cfg.Procfs, "/proc")
+	set(&cfg.LockFile, "/run/weir-agent.lock")
+	if cfg.SpoolBytes == 0 {
+		cfg.SpoolBytes = defaultSpool
+	}
+	return cfg
+}
+
+// loop reads the ring and owns everything between it and the spool.
+type loop struct {
+	capture *bpf.Capture
+	ring    *ringbuf.Reader
+	tracker *tracker
+	routes  *route.Templater
+	batch   *batch
+	spool   *spool
+	clock   clock
+	log     *slog.Logger
+
+	drained   int64 // boot time at which the ring was last seen empty
+	newest    int64 // boot time of the newest record read
+	flushed   int64 // boot time of the last frame
+	ringLoss  ringLoss
+	stats     stats
+	published snapshot
+}
+
+func newLoop(cfg Config, capture *bpf.Capture, ring *ringbuf.Reader, routes *route.Templater, s *spool, log *slog.Logger) *loop {
+	l := &loop{capture: capture, ring: ring, routes: routes, spool: s, log: log}
+	l.batch = newBatch(cfg.Node, cfg.Cluster, proto.Partition(cfg.Node, cfg.Partitions), func(f *proto.Frame) {
+		if err := s.put(f); err != nil {
+			// Unencodable is a defect of ours; the events are lost, so count them.
+			log.Error("frame_dropped", "error", err)
+			l.batch.lost(proto.LossEvent, proto.UnitExchanges, uint64(len(f.Events)))
+		}
+	})
+	l.tracker = newTracker(cfg.MaxConns, newProcesses(cfg.Procfs, capture.Root), l.exchange, l.batch.lost)
+	l.clock.measure()
+	return l
+}
+
+// run reads until ctx ends and the ring is empty.
+func (l *loop) run(ctx context.Context) error {
+	var sample ringbuf.Record
+	var r record
+	l.flushed = bootTime()
+	for stopping := false; ; {
+		empty := bootTime()
+		l.ring.SetDeadline(time.Now().Add(pollTime))
+		for n := 0; ; n++ {
+			err := l.ring.ReadInto(&sample)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				l.drained = empty
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("read ring: %w", err)
+			}
+			if err := decode(sample.RawSample, &r); err != nil {
+				l.stats.undecodable++
+				continue
+			}
+			l.stats.records++
+			l.newest = max(l.newest, int64(r.TimeNs))
+			l.tracker.record(&r)
+			if n%1024 == 1023 {
+				break // the ring may never be empty
+			}
+		}
+		l.tick(bootTime(), stopping)
+		if stopping && l.drained == empty {
+			return nil
+		}
+		stopping = ctx.Err() != nil
+	}
+}
+
+// tick does what is due: old segments, losses, the frame.
+func (l *loop) tick(now int64, stopping bool) {
+	l.tracker.sweep(now)
+	age := time.Duration(now - l.flushed)
+	if !stopping && (age < frameTime || (l.batch.empty() && age < heartbeat)) {
+		return
+	}
+	l.clock.measure()
+	l.losses(now)
+	l.flush(now)
+}
+
+func (l *loop) flush(now int64) {
+	l.flushed = now
+	// All that ended before the ring was last empty has been read; if it
+	// never is, all before the newest record less what may be in flight.
+	settled := max(l.drained, l.newest-int64(pollTime)) - settleNS
+	l.batch.flush(l.clock.wall(settled), l.clock.wall(now))
+	l.publishStats()
+}
