@@ -89,7 +89,7 @@ func script(s *Server, interpreter, name, text string) (*exec.Cmd, error) {
 }
 
 func goServer(s *Server, args ...string) (*exec.Cmd, error) {
-	path := filepath.Join(s.Dir, "goserver")
+	path := filepath.Join(s.Dir, s.Name)
 	build := exec.Command("go", "build", "-o", path, "github.com/weirstream/weir/test/servers/goserver")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build goserver: %w\n%s", err, out)

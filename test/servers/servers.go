@@ -31,6 +31,7 @@ type Server struct {
 	Dir  string // its files, removed with the test
 
 	slowMS int
+	wrap   []string
 	cmd    *exec.Cmd
 	log    *os.File
 }
@@ -49,6 +50,14 @@ func Port(n int) Option { return func(s *Server) { s.Port = n } }
 
 // Slow is how long a [Serial] server works on each request.
 func Slow(d time.Duration) Option { return func(s *Server) { s.slowMS = int(d.Milliseconds()) } }
+
+// Named gives a Go server's process another name.
+func Named(name string) Option { return func(s *Server) { s.Name = name } }
+
+// Wrap starts the server through another command, such as `ip netns exec NAME`,
+// that replaces itself by it. Start doesn't wait for it then: it may not be
+// reachable from here.
+func Wrap(command ...string) Option { return func(s *Server) { s.wrap = command } }
 
 // Start starts a server and waits until it answers. The test fails if it
 // can't; it is stopped when the test ends.
@@ -87,6 +96,9 @@ func start(kind Kind, dir string, options ...Option) (*Server, error) {
 	if s.cmd, err = kind.command(s); err != nil {
 		return nil, err
 	}
+	if len(s.wrap) > 0 {
+		s.cmd = exec.Command(s.wrap[0], append(s.wrap[1:], s.cmd.Args...)...)
+	}
 	if s.log, err = os.Create(filepath.Join(dir, "server.log")); err != nil {
 		return nil, err
 	}
@@ -96,6 +108,9 @@ func start(kind Kind, dir string, options ...Option) (*Server, error) {
 		return nil, fmt.Errorf("start %s (package %s): %w", s.cmd.Path, kind.Debian, err)
 	}
 	s.PID = s.cmd.Process.Pid
+	if len(s.wrap) > 0 {
+		return s, nil
+	}
 	if err := s.ready(); err != nil {
 		s.Stop()
 		text, _ := os.ReadFile(s.log.Name())

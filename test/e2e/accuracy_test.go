@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/test/load"
+	"github.com/weirstream/weir/test/rig"
+	"github.com/weirstream/weir/test/servers"
+)
+
+// TestLatencyIsWhatTheClientFelt compares p50 and p99 of a client that stamps
+// its own requests with both sides' in Weir: at most 2 % or 20 µs apart. Three
+// rounds of each; the median round counts, as these are two cores that
+// everything shares.
+func TestLatencyIsWhatTheClientFelt(t *testing.T) {
+	machine.Need(t)
+	up := machine.Up(t)
+	s := &scene{T: t}
+	nginx, work := servers.Start(t, servers.Nginx()), 2*time.Millisecond
+	serial := servers.Start(t, servers.Serial(), servers.Slow(work))
+	golang := servers.Start(t, servers.Go())
+	kinds := []struct {
+		name   string
+		server string
+		plan   load.Plan
+	}{
+		{"fast", "nginx", load.Plan{Addr: nginx.Addr(), Requests: 5000, Spin: true, Rate: 2500, Mix: get(6)}},
+		{"slow", "goserver", load.Plan{Addr: golang.Addr6(), Requests: 400, Conns: 4, Mix: []load.Request{{Path: "/sleep/10"}}}},
+		// Twice what the server can do: half of the time requests come, all of it they queue.
+		{"overloaded", "goserver", load.Plan{Addr: serial.Addr(), Requests: 1000, Conns: 32, Rate: 1000, Mix: get(6)}},
+	}
+	const rounds = 3
+	results := map[string]*load.Result{}
+	for _, kind := range kinds {
+		for i := range rounds {
+			plan := kind.plan
+			plan.Mix = slices.Clone(plan.Mix)
+			name := fmt.Sprintf("%s-%s", kind.name, []string{"alfa", "bravo", "charlie"}[i])
+			results[name] = s.send(name, kind.server, plan)
+		}
+	}
+	up.Streams().Settle(settle)
+	s.check(up.Streams())
+	rows := up.Streams().Latency("--by", "operation")
+	for _, kind := range kinds {
+		for _, side := range []string{"client", "server"} {
+			t.Run(kind.name+"-"+side, func(t *testing.T) {
+				var over []float64 // how far beyond the bound, 1 = at it
+				for _, round := range []string{"alfa", "bravo", "charlie"} {
+					name := kind.name + "-" + round
+					matched := rig.Case(rows, name, side)
+					if len(matched) != 1 {
+						t.Fatalf("%d rows of %s, want one: %+v", len(matched), name, matched)
+					}
+					row, r := matched[0], results[name]
+					o50, o99 := beyond(row.P50, r.Quantile(0.5)), beyond(row.P99, r.Quantile(0.99))
+					t.Logf("%s: p50 %.3f ms, client %v; p99 %.3f ms, client %v", name, row.P50, r.Quantile(0.5), row.P99, r.Quantile(0.99))
+					over = append(over, max(o50, o99))
+					if kind.name == "overloaded" && side == "server" {
+						checkWait(t, row, work)
+					}
+				}
+				slices.Sort(over)
+				if over[rounds/2] > 1 {
+					t.Errorf("differs by %.1f times the bound", over[rounds/2])
+				}
+			})
+		}
+	}
+}
+
+// beyond is the difference as a multiple of max(2 %, 20 µs).
+func beyond(ms float64, want time.Duration) float64 {
+	bound := max(0.02*float64(want), float64(20*time.Microsecond))
+	return math.Abs(ms*1e6-float64(want)) / bound
+}
+
+// checkWait: what isn't work was wait.
+func checkWait(t *testing.T, row rig.Row, work time.Duration) {
+	t.Helper()
+	rest := row.P99 - row.WaitP99 // ms; the sleep itself takes up to a ms longer
+	if low, high := work.Seconds()*1e3-0.5-0.03*row.P99, work.Seconds()*1e3+2+0.03*row.P99; rest < low || rest > high {
+		t.Errorf("p99 %.2f ms of which wait %.2f ms: the rest is %.2f, want about %v", row.P99, row.WaitP99, rest, work)
+	}
+}
