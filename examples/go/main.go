@@ -17,8 +17,7 @@ func main() {
 	for msg, err := range messages.Msgs() {
 		m := must(proto.DecodeLatency(must(msg, err).Data))
 		for _, p := range m.Points {
-			fmt.Printf("%s/%s %s %s %s: %d requests, p99 %.3f ms\n", m.Namespace, m.Workload, p.Side,
-				p.Attrs[proto.AttrMethod], p.Attrs[proto.AttrRoute], p.Hist.Count, p.Hist.Quantile(0.99)/1e6)
+			fmt.Println(m.Workload, p.Side, p.Attrs[proto.AttrRoute], p.Hist.Count, "requests, p99 ms:", p.Hist.Quantile(0.99)/1e6)
 		}
 	}
 }

@@ -7,10 +7,9 @@ const connection = await connect({ servers: process.argv[2] ?? 'nats://127.0.0.1
 const consumer = await jetstream(connection).consumers.get('WEIR_LATENCY', { filter_subjects: ['weir.latency.>'] })
 
 for await (const message of await consumer.consume()) {
-  const { namespace, workload, points } = decode(message.data)
+  const { workload, points } = decode(message.data)
   for (const p of points) {
-    const operation = `${p.attrs['http.request.method'] ?? ''} ${p.attrs['http.route'] ?? ''}`
-    console.log(`${namespace}/${workload} ${p.side} ${operation}: ${p.count} requests, p99 ${(quantile(p, 0.99) * 1e3).toFixed(3)} ms`)
+    console.log(workload, p.side, p.attrs['http.route'] ?? '', p.count, 'requests, p99 ms:', quantile(p, 0.99) * 1e3)
   }
 }
 

@@ -50,6 +50,5 @@ def quantile(point, q):
 for payload in messages(sys.argv[1] if len(sys.argv) > 1 else "nats://127.0.0.1:4222", "WEIR_LATENCY", "weir.latency.>"):
     m = msgpack.unpackb(payload)
     for p in m["points"]:
-        operation = f"{p['attrs'].get('http.request.method', '')} {p['attrs'].get('http.route', '')}"
-        print(f"{m['namespace']}/{m['workload']} {p['side']} {operation}: "
-              f"{p['count']} requests, p99 {quantile(p, 0.99) * 1e3:.3f} ms", flush=True)
+        route = p["attrs"].get("http.route", "")
+        print(m["workload"], p["side"], route, p["count"], "requests, p99 ms:", quantile(p, 0.99) * 1e3, flush=True)
