@@ -54,3 +54,14 @@ func Serve(ctx context.Context, l net.Listener, metrics prometheus.Gatherer, rea
 	<-served
 	return err
 }
+
+// Ports are those of Weir's own servers on this host, which the agent leaves out.
+func Ports(listeners ...net.Listener) []uint16 {
+	var ports []uint16
+	for _, l := range listeners {
+		if a, ok := l.Addr().(*net.TCPAddr); ok {
+			ports = append(ports, uint16(a.Port))
+		}
+	}
+	return ports
+}

@@ -1,0 +1,142 @@
+// Command weir-agent watches one host and publishes its exchanges to WEIR_RAW.
+// It is the only privileged binary of a cluster install: it links neither a
+// Kubernetes client nor the page nor a NATS server.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/agent"
+	"github.com/weirstream/weir/cmd/internal/service"
+	"github.com/weirstream/weir/internal/bus"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	var usage usageError
+	switch {
+	case err == nil, errors.Is(err, pflag.ErrHelp):
+	case errors.As(err, &usage):
+		fmt.Fprintf(os.Stderr, "weir-agent: %s\nSee: weir-agent --help\n", err)
+		os.Exit(2)
+	default:
+		fmt.Fprintf(os.Stderr, "weir-agent: %s\n", err)
+		os.Exit(1)
+	}
+}
+
+// usageError is a person's mistake on the command line.
+type usageError struct{ error }
+
+type options struct {
+	node, cluster  string
+	server, creds  string
+	cgroup         string
+	http           string
+	lockFile       string
+	routes         []string
+	config, levels string
+}
+
+func parse(args []string, stdout io.Writer) (*options, error) {
+	host, _ := os.Hostname()
+	o := &options{}
+	flags := pflag.NewFlagSet("weir-agent", pflag.ContinueOnError)
+	flags.SortFlags = false
+	flags.StringVar(&o.server, "server", "nats://127.0.0.1:4222", "where NATS is; several separated by commas")
+	flags.StringVar(&o.creds, "creds", "", "credentials `file` of a NATS user")
+	flags.StringVar(&o.node, "node", host, "`name` of this host, unique in the cluster")
+	flags.StringVar(&o.cluster, "cluster", "", "`name` of the cluster, carried in every message")
+	flags.StringVar(&o.cgroup, "cgroup", "", "watch only the processes of this cgroup v2 `folder` (default the whole host)")
+	flags.StringSliceVar(&o.routes, "routes", nil, "route `patterns` such as /users/{name}, before the built-in rules")
+	flags.StringVar(&o.http, "http", "127.0.0.1:7071", "`address` of /healthz, /readyz and /metrics")
+	flags.StringVar(&o.lockFile, "lock-file", "/run/weir-agent.lock", "held while running: one agent a host")
+	flags.StringVar(&o.levels, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&o.config, "config", "", "YAML `file` of these settings")
+	flags.Usage = func() {
+		fmt.Fprintf(stdout, "Watches this host and publishes its HTTP exchanges to WEIR_RAW. Needs root, or the\n"+
+			"capabilities BPF, PERFMON and NET_ADMIN.\n\nUsage:\n  weir-agent [flags]\n\nFlags (or WEIR_… in the environment, or keys of --config):\n%s", flags.FlagUsages())
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return nil, err
+		}
+		return nil, usageError{err}
+	}
+	if flags.NArg() > 0 {
+		return nil, usageError{fmt.Errorf("unknown argument %q", flags.Arg(0))}
+	}
+	if err := service.Settings(flags, o.config, os.LookupEnv); err != nil {
+		return nil, usageError{err}
+	}
+	if o.node == "" {
+		return nil, usageError{errors.New("this host has no name: give one with --node")}
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stdout)
+	if err != nil {
+		return err
+	}
+	log, err := service.Logger(stderr, o.levels)
+	if err != nil {
+		return usageError{err}
+	}
+	listener, err := service.Listen(o.http)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	c, err := bus.Connect(ctx, bus.Options{URL: o.server, Creds: o.creds, Name: "weir-agent " + o.node}, log)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	partitions, err := c.Partitions(ctx)
+	if err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	var capturing atomic.Bool
+
+	// The port is served until the agent has delivered what it has.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(serving)
+	g.Go(func() error {
+		return service.Serve(gctx, listener, metrics, func() error {
+			if !capturing.Load() {
+				return errors.New("not capturing yet")
+			}
+			return nil
+		})
+	})
+	watching, cancel := context.WithCancel(gctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	g.Go(func() error {
+		defer stop()
+		return agent.Run(watching, agent.Config{
+			Node: o.node, Cluster: o.cluster, Partitions: uint32(partitions), Bus: c,
+			Cgroup: o.cgroup, OwnPorts: service.Ports(listener), LockFile: o.lockFile, Routes: o.routes,
+			Metrics: metrics,
+			Ready:   func(agent.Info) { capturing.Store(true) },
+		}, log)
+	})
+	return g.Wait()
+}

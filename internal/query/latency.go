@@ -1,0 +1,284 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	// early is how much earlier than an interval its messages may have been
+	// stored: the clock of a node may be ahead of the stream's by this much.
+	early = 30 * time.Second
+	// ramp is the start of a stream whose windows have lost their first deltas
+	// to the stream's age limit.
+	ramp = time.Minute
+)
+
+// Options say what to read from WEIR_LATENCY.
+type Options struct {
+	Interval  Interval // widened to whole windows
+	Selection Selection
+	By        By
+	Wait      time.Duration // how long to wait until the interval is complete; 0 takes what is there
+	Now       time.Time     // when the question was asked
+}
+
+// Result is the rows of an interval and how far they can be trusted.
+type Result struct {
+	Interval Interval // whole windows
+	Rows     []*Row
+	Losses   []proto.Loss // noticed in the interval, whatever workload they hit
+
+	// Missing says why the rows are not complete: "" if they are.
+	Missing string
+
+	since, until int64 // the part of the interval that was measured
+}
+
+// Covered is how much of the interval was measured so far: what rates are over.
+func (r *Result) Covered() time.Duration { return time.Duration(r.until - r.since) }
+
+// Lost is how many exchanges are known to be lost in the interval, at most:
+// a lost kernel record may have been an exchange.
+func (r *Result) Lost() uint64 {
+	var n uint64
+	for _, l := range r.Losses {
+		n += l.Count
+	}
+	return n
+}
+
+// Latency reads an interval. It waits, for Options.Wait at most, until every
+// partition has counted what ended before the interval's end or, if that lies
+// ahead, before now; [Result].Missing says if it hasn't.
+func Latency(ctx context.Context, c *bus.Conn, o Options) (*Result, error) {
+	m, err := newMerge(ctx, c, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.read(ctx, true, func() bool { return false }); err != nil {
+		return nil, err
+	}
+	need := min(m.interval.ToNS, o.Now.UnixNano())
+	if o.Wait > 0 && !m.progress.covers(ctx, c, need) {
+		waiting, cancel := context.WithTimeout(ctx, o.Wait)
+		defer cancel()
+		err := m.read(waiting, false, func() bool { return m.progress.covers(waiting, c, need) })
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
+	r := m.result(o.Now)
+	if !m.progress.covers(ctx, c, need) {
+		r.Missing = m.missing()
+	}
+	return r, nil
+}
+
+// Watch calls show with the rows of the last span, once at the start and then
+// after every commit, until ctx ends or show fails.
+func Watch(ctx context.Context, c *bus.Conn, o Options, span time.Duration, show func(*Result) error) error {
+	o.Interval = Between(o.Now.Add(-span), o.Now)
+	m, err := newMerge(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	m.sliding = true
+	m.interval.ToNS = 1<<63 - 1
+	var shown error
+	render := func() bool {
+		now := time.Now()
+		whole := m.interval
+		m.forget(Between(now.Add(-span), now).Windows())
+		shown = show(m.result(now))
+		m.interval.ToNS = whole.ToNS
+		return shown != nil
+	}
+	if err := m.read(ctx, true, func() bool { return false }); err != nil {
+		return err
+	}
+	if render() {
+		return shown
+	}
+	if err := m.read(ctx, false, render); err != nil {
+		return err
+	}
+	return shown
+}
+
+// merge collects the deltas of an interval as they are read.
+type merge struct {
+	conn     *bus.Conn
+	options  Options
+	interval Interval
+	stream   bus.StreamInfo
+	progress *progress
+	next     uint64 // stream sequence to go on from
+
+	sliding bool             // keep windows apart, so that old ones can go
+	tables  map[int64]*Table // by window's start if sliding, else all in 0
+	losses  []proto.Loss
+	first   int64 // least window's start seen
+}
+
+func newMerge(ctx context.Context, c *bus.Conn, o Options) (*merge, error) {
+	info, err := c.StreamInfo(ctx, proto.StreamLatency)
+	if err != nil {
+		return nil, err
+	}
+	p, err := readProgress(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &merge{
+		conn: c, options: o, interval: o.Interval.Windows(), stream: info, progress: p,
+		tables: map[int64]*Table{}, first: 1<<63 - 1,
+	}, nil
+}
+
+// read goes on reading: to the end of the stream, or until a commit after
+// which stop is true. A commit record is the last message of its batch.
+func (m *merge) read(ctx context.Context, toEnd bool, stop func() bool) error {
+	r, err := m.conn.Read(ctx, bus.ReadConfig{
+		Stream:    proto.StreamLatency,
+		Subjects:  []string{m.options.Selection.Subject(), proto.SubjectsCommit},
+		StartSeq:  m.next,
+		StartTime: m.interval.From().Add(-early),
+		StopAtEnd: toEnd,
+	})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		msg, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			m.next = max(m.next, m.stream.LastSeq+1)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.next = msg.Sequence + 1
+		committed, err := m.add(&msg)
+		if err != nil {
+			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)
+		}
+		if committed && stop() {
+			return nil
+		}
+	}
+}
+
+// add takes a message in and reports whether it is a commit record.
+func (m *merge) add(msg *bus.Message) (bool, error) {
+	if strings.HasPrefix(msg.Subject, "weir.commit.") {
+		commit, err := proto.DecodeCommit(msg.Data)
+		if err != nil {
+			return false, err
+		}
+		m.progress.saw(commit, msg.Time)
+		for _, l := range commit.Loss {
+			if m.interval.Contains(l.StartNS) {
+				m.losses = append(m.losses, l)
+			}
+		}
+		return true, nil
+	}
+	latency, err := proto.DecodeLatency(msg.Data)
+	if err != nil {
+		return false, err
+	}
+	if !m.options.Selection.Matches(latency.Namespace, latency.Workload, latency.WorkloadKind) {
+		return false, nil
+	}
+	for i := range latency.Points {
+		p := &latency.Points[i]
+		if !m.interval.Contains(p.StartNS) || !m.options.Selection.MatchesSide(p.Side) {
+			continue
+		}
+		m.first = min(m.first, p.StartNS)
+		m.table(p.StartNS).Add(latency, p)
+	}
+	return false, nil
+}
+
+func (m *merge) table(start int64) *Table {
+	if !m.sliding {
+		start = 0
+	}
+	t := m.tables[start]
+	if t == nil {
+		t = NewTable(m.options.By)
+		m.tables[start] = t
+	}
+	return t
+}
+
+// forget moves on to a later interval and drops what lies before it.
+func (m *merge) forget(to Interval) {
+	m.interval = to
+	for start := range m.tables {
+		if start < to.FromNS {
+			delete(m.tables, start)
+		}
+	}
+	kept := m.losses[:0]
+	for _, l := range m.losses {
+		if l.StartNS >= to.FromNS {
+			kept = append(kept, l)
+		}
+	}
+	m.losses = kept
+}
+
+func (m *merge) result(now time.Time) *Result {
+	all := NewTable(m.options.By)
+	for start, t := range m.tables {
+		if !m.sliding || m.interval.Contains(start) {
+			all.Merge(t)
+		}
+	}
+	r := &Result{Interval: m.interval, Rows: all.Rows(), Losses: m.losses}
+	r.since, r.until = m.measured(now)
+	if m.stream.FirstSeq > 1 && m.interval.FromNS < m.stream.FirstTime.Add(ramp).UnixNano() {
+		r.Missing = fmt.Sprintf("older than %s has expired", m.stream.FirstTime.Add(ramp).Format(time.TimeOnly))
+	}
+	return r
+}
+
+// measured is the part of the interval that was measured: it begins with the
+// stream, and ends where the counting has come to.
+func (m *merge) measured(now time.Time) (since, until int64) {
+	since, until = m.interval.FromNS, min(m.interval.ToNS, now.UnixNano())
+	if counted, idle := m.progress.until(); !idle && counted > since {
+		until = min(until, counted)
+	}
+	if m.stream.FirstSeq <= 1 && !m.stream.FirstTime.IsZero() {
+		// The first commit comes a window and a little after the first event.
+		began := floor(m.stream.FirstTime.Add(-settled).UnixNano() - proto.WindowNS)
+		if began = min(began, m.first); began < until {
+			since = max(since, began)
+		}
+	}
+	return since, until
+}
+
+// missing says what keeps the rows from being complete.
+func (m *merge) missing() string {
+	if len(m.progress.commits) == 0 {
+		return "nothing has been counted yet"
+	}
+	until, idle := m.progress.until()
+	if idle {
+		return "there is input that isn't counted yet"
+	}
+	return "counted until " + time.Unix(0, until).Add(-settled).Format(time.TimeOnly)
+}

@@ -1,0 +1,172 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+// settled is how far past the end of an interval a watermark has to be: the
+// aggregator commits a window when its watermark is this far past its end.
+const settled = 2 * time.Second
+
+// mark is the newest commit of a partition, and when the stream stored it.
+type mark struct {
+	proto.Commit
+	stored time.Time
+}
+
+// progress is how far each partition has come: its newest commit record.
+type progress struct {
+	partitions int
+	commits    map[uint32]*mark
+}
+
+// readProgress reads the newest commit record of every partition.
+func readProgress(ctx context.Context, c *bus.Conn) (*progress, error) {
+	partitions, err := c.Partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &progress{partitions: partitions, commits: map[uint32]*mark{}}
+	last, err := c.LastMessages(ctx, proto.StreamLatency, proto.SubjectsCommit)
+	if err != nil {
+		return nil, fmt.Errorf("read commit records: %w", err)
+	}
+	for _, m := range last {
+		commit, err := proto.DecodeCommit(m.Data)
+		if err != nil {
+			return nil, fmt.Errorf("read commit record %s: %w", m.Subject, err)
+		}
+		p.saw(commit, m.Time)
+	}
+	return p, nil
+}
+
+// saw takes a commit record in; older ones than the newest change nothing.
+func (p *progress) saw(commit *proto.Commit, stored time.Time) {
+	if known := p.commits[commit.Partition]; known == nil || commit.Seq > known.Seq {
+		p.commits[commit.Partition] = &mark{*commit, stored}
+	}
+}
+
+// until is the time before which everything is counted in the partitions that
+// work, unix nanoseconds; idle reports whether there is none that works, so
+// that everything there is has been counted.
+func (p *progress) until() (ns int64, idle bool) {
+	idle = true
+	for _, c := range p.commits {
+		if !c.Idle && (idle || c.WatermarkNS < ns) {
+			ns, idle = c.WatermarkNS, false
+		}
+	}
+	return ns, idle
+}
+
+// covers reports whether every event that ended before a time is counted.
+// What is idle may have new input that isn't counted yet, so that is looked at.
+func (p *progress) covers(ctx context.Context, c *bus.Conn, ns int64) bool {
+	if until, idle := p.until(); !idle && until < ns+int64(settled) {
+		return false
+	}
+	unread := false
+	for partition := range uint32(p.partitions) {
+		if commit := p.commits[partition]; commit == nil || commit.Idle {
+			unread = true
+		}
+	}
+	if !unread {
+		return true
+	}
+	stages, err := readStages(ctx, c, p)
+	if err != nil {
+		return true // a subscriber that may not see the input takes "idle" as it is
+	}
+	for _, s := range stages {
+		if s.Behind() {
+			return false
+		}
+	}
+	return true
+}
+
+// Stage is how far the parts of the pipeline are in one partition: stream
+// sequences of WEIR_RAW and WEIR_ENRICHED, 0 for nothing yet.
+type Stage struct {
+	Partition    uint32
+	Nodes        map[string]time.Time // when each node's agent was last heard from
+	RawLast      uint64               // newest raw frame
+	RawEnriched  uint64               // newest raw frame that was enriched
+	EnrichedLast uint64               // newest enriched frame
+	Counted      uint64               // newest enriched frame that is in a commit
+	Watermark    time.Time            // zero if there is no commit yet
+	Idle         bool
+}
+
+// Behind reports whether there is input that isn't counted yet.
+func (s *Stage) Behind() bool { return s.RawLast > s.RawEnriched || s.EnrichedLast > s.Counted }
+
+// ReadStages reads how far each partition is. It needs to see all three streams.
+func ReadStages(ctx context.Context, c *bus.Conn) ([]Stage, error) {
+	p, err := readProgress(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return readStages(ctx, c, p)
+}
+
+func readStages(ctx context.Context, c *bus.Conn, p *progress) ([]Stage, error) {
+	stages := make([]Stage, p.partitions)
+	for i := range stages {
+		s := &stages[i]
+		s.Partition, s.Nodes = uint32(i), map[string]time.Time{}
+		if commit := p.commits[s.Partition]; commit != nil {
+			s.Counted = commit.Position.Seq - 1
+			if commit.Position.Index > 0 || commit.Position.Seq == 0 {
+				s.Counted = commit.Position.Seq
+			}
+			s.Watermark, s.Idle = time.Unix(0, commit.WatermarkNS), commit.Idle
+		}
+	}
+	// Enriched first: a frame stored in between then looks unread, never read.
+	enriched, err := c.LastMessages(ctx, proto.StreamEnriched, proto.SubjectsEnriched)
+	if err != nil {
+		return nil, fmt.Errorf("read newest enriched frames: %w", err)
+	}
+	for _, m := range enriched {
+		if p, ok := partitionOf(m.Subject); ok && int(p) < len(stages) {
+			stages[p].EnrichedLast, stages[p].RawEnriched = m.Sequence, m.Src
+		}
+	}
+	raw, err := c.LastMessages(ctx, proto.StreamRaw, proto.SubjectsRaw)
+	if err != nil {
+		return nil, fmt.Errorf("read newest raw frames: %w", err)
+	}
+	for _, m := range raw {
+		p, ok := partitionOf(m.Subject)
+		if !ok || int(p) >= len(stages) {
+			continue
+		}
+		stages[p].RawLast = max(stages[p].RawLast, m.Sequence)
+		var frame proto.Frame
+		if _, err := frame.DecodeHeader(m.Data); err != nil {
+			return nil, fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamRaw, err)
+		}
+		stages[p].Nodes[frame.Node] = m.Time
+	}
+	return stages, nil
+}
+
+// partitionOf reads the partition token of a subject, "p07" of "weir.raw.p07.n".
+func partitionOf(subject string) (uint32, bool) {
+	var p uint32
+	for _, prefix := range []string{"weir.raw.p", "weir.enriched.p", "weir.commit.p"} {
+		if n, err := fmt.Sscanf(subject, prefix+"%d", &p); n == 1 && err == nil {
+			return p, true
+		}
+	}
+	return 0, false
+}
