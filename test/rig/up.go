@@ -173,7 +173,7 @@ func (s Streams) Settle(within time.Duration) {
 	}
 	send()
 	Eventually(s.t, within, "settling request visible", func() bool {
-		rows, err := s.latency()
+		rows, err := s.latency("--no-wait")
 		return err == nil && Count(Case(rows, name, "server")) >= 1 && Count(Case(rows, name, "client")) >= 1
 	})
 }
