@@ -41,7 +41,7 @@ func (l *Lane) Commit(ctx context.Context, parts []Part, data []byte, seq, src u
 	if len(parts)+1 > proto.MaxBatchMsgs || size > proto.MaxBatchBytes {
 		return 0, fmt.Errorf("%w: %d messages, %d bytes", ErrBatchTooLarge, len(parts)+1, size)
 	}
-	return l.store(ctx, seq, src, func(a context.Context) (*jetstream.PubAck, error) {
+	return l.store(ctx, seq, func(a context.Context) (*jetstream.PubAck, error) {
 		record := l.message(data, seq, src, count)
 		if len(parts) == 0 {
 			return l.c.request(a, record)

@@ -13,7 +13,7 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-var commitLane = bus.LaneConfig{Stream: proto.StreamLatency, Subject: proto.CommitSubject(0)}
+var commitLane = bus.LaneConfig{Stream: proto.StreamLatency, Subject: proto.CommitSubject(0), Input: true}
 
 func parts(n int, text string) []bus.Part {
 	out := make([]bus.Part, n)

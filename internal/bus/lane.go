@@ -36,6 +36,7 @@ type LaneConfig struct {
 	Stream  string
 	Subject string
 	Direct  bool // read the last message by direct get: all that an agent may do
+	Input   bool // messages are made from an input, src is a position in it
 }
 
 // Lane is one subject with one writer and one publish in flight. It is not
@@ -84,8 +85,8 @@ func (l *Lane) Epoch() proto.Epoch { return l.epoch }
 func (l *Lane) Last() *Message { return l.last }
 
 // Publish stores a message and returns its stream sequence. seq is its number
-// within the epoch (1, 2, …), src the position of the input it was made from
-// (0 if the lane has no input), count the events in it.
+// within the epoch (1, 2, …), src the position up to which the input is consumed
+// with it (0 if the lane has no input), count the events in it.
 //
 // It returns only when the message is stored, ctx ends, or it never can be
 // stored ([ErrRival], a message too large). If ctx ends its fate is unknown,
@@ -95,7 +96,7 @@ func (l *Lane) Last() *Message { return l.last }
 // an input returns [ErrRival] for any other writer, since that one consumed
 // some of the input: open the lane anew and start from its last message.
 func (l *Lane) Publish(ctx context.Context, data []byte, seq, src uint64, count int) (uint64, error) {
-	return l.store(ctx, seq, src, func(a context.Context) (*jetstream.PubAck, error) {
+	return l.store(ctx, seq, func(a context.Context) (*jetstream.PubAck, error) {
 		m := l.message(data, seq, src, count)
 		m.Header.Set(jetstream.MsgIDHeader, proto.MsgID(l.cfg.Subject, l.epoch, seq))
 		return l.c.request(a, m)
@@ -118,7 +119,7 @@ func (l *Lane) message(data []byte, seq, src uint64, count int) *nats.Msg {
 }
 
 // store runs send until message seq is stored.
-func (l *Lane) store(ctx context.Context, seq, src uint64, send func(context.Context) (*jetstream.PubAck, error)) (uint64, error) {
+func (l *Lane) store(ctx context.Context, seq uint64, send func(context.Context) (*jetstream.PubAck, error)) (uint64, error) {
 	if l.doubt != 0 && l.doubt != seq {
 		return 0, fmt.Errorf("publish message %d on %s: the fate of message %d is unknown", seq, l.cfg.Subject, l.doubt)
 	}
@@ -127,7 +128,7 @@ func (l *Lane) store(ctx context.Context, seq, src uint64, send func(context.Con
 	for {
 		ack, err := l.once(ctx, send)
 		if err == nil {
-			return l.stored(ctx, ack, wait.tries), nil
+			return l.stored(ack, wait.tries), nil
 		}
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
@@ -141,7 +142,7 @@ func (l *Lane) store(ctx context.Context, seq, src uint64, send func(context.Con
 			if lerr != nil {
 				return 0, lerr
 			}
-			done, rerr := l.resume(last, seq, src)
+			done, rerr := l.resume(last, seq)
 			if done || rerr != nil {
 				l.doubt = 0
 				return l.expected, rerr
@@ -166,7 +167,7 @@ func (l *Lane) once(ctx context.Context, send func(context.Context) (*jetstream.
 	return send(a)
 }
 
-func (l *Lane) stored(_ context.Context, ack *jetstream.PubAck, tries int) uint64 {
+func (l *Lane) stored(ack *jetstream.PubAck, tries int) uint64 {
 	if ack.Duplicate {
 		l.c.duplicates.Add(1)
 	}
@@ -179,14 +180,14 @@ func (l *Lane) stored(_ context.Context, ack *jetstream.PubAck, tries int) uint6
 
 // resume decides how to go on after last, the lane's last message: it is
 // mine and stored, or the fence moves to it, or a rival has the lane.
-func (l *Lane) resume(last *Message, seq, src uint64) (done bool, err error) {
+func (l *Lane) resume(last *Message, seq uint64) (done bool, err error) {
 	switch {
 	case last == nil:
 		l.expected = 0
 	case last.Epoch == l.epoch:
 		l.expected = last.Sequence
 		return last.Seq >= seq, nil
-	case src == 0 && last.Epoch.Number < l.epoch.Number:
+	case !l.cfg.Input && last.Epoch.Number < l.epoch.Number:
 		l.expected = last.Sequence
 	default:
 		return false, fmt.Errorf("%w: %s: epoch %s wrote message %d at %s, this one is epoch %s", ErrRival,

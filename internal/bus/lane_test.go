@@ -99,7 +99,7 @@ func TestLaneRefusesRivals(t *testing.T) {
 // consumed input which this one would publish again.
 func TestLaneWithInputRefusesOlderRivals(t *testing.T) {
 	_, c := server(t)
-	cfg := bus.LaneConfig{Stream: proto.StreamEnriched, Subject: proto.EnrichedSubject(0)}
+	cfg := bus.LaneConfig{Stream: proto.StreamEnriched, Subject: proto.EnrichedSubject(0), Input: true}
 	old := openLane(t, c, cfg)
 	publish(t, old, 1, 1)
 	young := openLane(t, c, cfg)
@@ -149,7 +149,7 @@ func TestLaneErrors(t *testing.T) {
 // anew when it lost: whatever is stored, nothing is there twice.
 func TestLaneRivalsNeverDouble(t *testing.T) {
 	_, c := server(t)
-	cfg := bus.LaneConfig{Stream: proto.StreamEnriched, Subject: proto.EnrichedSubject(0)}
+	cfg := bus.LaneConfig{Stream: proto.StreamEnriched, Subject: proto.EnrichedSubject(0), Input: true}
 	const n = 200
 	done := make(chan error, 2)
 	for range 2 {

@@ -28,7 +28,8 @@ type Lease struct {
 	kv       jetstream.KeyValue
 	log      *slog.Logger
 	revision uint64
-	lost     chan struct{}
+	lost     context.Context // ends when the lease is lost
+	lose     context.CancelFunc
 	stop     context.CancelFunc
 	done     chan struct{}
 }
@@ -51,13 +52,14 @@ func (c *Conn) Acquire(ctx context.Context, cfg LeaseConfig) (*Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", leaseBucket, err)
 	}
-	l := &Lease{cfg: cfg, kv: kv, log: c.log, lost: make(chan struct{}), done: make(chan struct{})}
+	l := &Lease{cfg: cfg, kv: kv, log: c.log, done: make(chan struct{})}
 	if err := l.wait(ctx); err != nil {
 		return nil, fmt.Errorf("acquire lease %s: %w", cfg.Key, err)
 	}
 	// The lease outlives ctx until Release, so that work can be finished first.
 	var renewing context.Context
 	renewing, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	l.lost, l.lose = context.WithCancel(context.Background())
 	go l.renew(renewing)
 	l.log.Info("lease_acquired", "lease", cfg.Key, "holder", cfg.Holder)
 	return l, nil
@@ -141,23 +143,22 @@ func (l *Lease) renew(ctx context.Context) {
 		}
 		if time.Since(renewed) > l.cfg.TTL && ctx.Err() == nil {
 			l.log.Warn("lease_lost", "lease", l.cfg.Key, "holder", l.cfg.Holder)
-			close(l.lost)
+			l.lose()
 			return
 		}
 	}
 }
 
 // Lost is closed when the lease could not be renewed in time.
-func (l *Lease) Lost() <-chan struct{} { return l.lost }
+func (l *Lease) Lost() <-chan struct{} { return l.lost.Done() }
 
 // Release stops renewing and, if the lease is still held, frees it for others.
 func (l *Lease) Release() {
 	l.stop()
 	<-l.done
-	select {
-	case <-l.lost:
+	defer l.lose()
+	if l.lost.Err() != nil {
 		return
-	default:
 	}
 	if err := l.put(context.Background(), l.revision, ""); err != nil {
 		l.log.Debug("lease_left_to_expire", "lease", l.cfg.Key, "error", err)
