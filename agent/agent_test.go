@@ -1,0 +1,260 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/bpf"
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/proto"
+)
+
+// The agent leaves its own process out, so the traffic comes from this test
+// binary run again: a server that is also its own client.
+func TestMain(m *testing.M) {
+	if os.Getenv("WEIR_TEST_ROLE") == "traffic" {
+		traffic()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func traffic() {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/users/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello") })
+	mux.HandleFunc("/fail", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	mux.HandleFunc("/large", func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 10<<20)) })
+	mux.HandleFunc("/chunked", func(w http.ResponseWriter, r *http.Request) {
+		for range 100 {
+			_, _ = w.Write(make([]byte, 5000))
+			w.(http.Flusher).Flush()
+		}
+	})
+	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	server := &http.Server{Addr: os.Getenv("WEIR_TEST_ADDR"), Handler: mux}
+	go func() { _ = server.ListenAndServe() }()
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		method, url, _ := strings.Cut(in.Text(), " ")
+		var body io.Reader
+		if method == "POST" {
+			body = strings.NewReader(strings.Repeat("x", 3<<20))
+		}
+		req, err := http.NewRequest(method, url, body)
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		resp, err := http.DefaultClient.Do(req)
+		for try := 0; err != nil && try < 50; try++ {
+			time.Sleep(20 * time.Millisecond) // the server is coming up
+			resp, err = http.DefaultClient.Do(req)
+		}
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		fmt.Println(resp.StatusCode)
+	}
+}
+
+func require(t *testing.T) {
+	t.Helper()
+	if err := bpf.CheckHost(); err != nil {
+		if os.Getenv("WEIR_REQUIRE") == "all" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+type client struct {
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func startTraffic(t *testing.T, addr string) *client {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "WEIR_TEST_ROLE=traffic", "WEIR_TEST_ADDR="+addr)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+	return &client{in: in, out: bufio.NewScanner(out)}
+}
+
+func (c *client) do(t *testing.T, method, url, want string) {
+	t.Helper()
+	fmt.Fprintln(c.in, method, url)
+	if !c.out.Scan() || c.out.Text() != want {
+		t.Fatalf("%s %s: got %q, want %s", method, url, c.out.Text(), want)
+	}
+}
+
+func TestEveryRequestBecomesTwoEvents(t *testing.T) {
+	require(t)
+	server := bustest.Start(t)
+	log := bustest.Logger(t)
+	conn := bustest.Connect(t, server.URL)
+	bustest.Provision(t, conn, 1, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	ready := make(chan Info, 1)
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Config{
+			Node: "node-1", Partitions: 1, Bus: conn, LockFile: filepath.Join(t.TempDir(), "lock"),
+			Ready: func(i Info) { ready <- i },
+		}, log)
+	}()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
+
+	const addr = "127.0.0.1:18391"
+	c := startTraffic(t, addr)
+	requests := []struct{ method, path, route, status string }{
+		{"GET", "/users/17?secret=1", "/users/{id}", "200"}, {"HEAD", "/users/18", "/users/{id}", "200"},
+		{"GET", "/fail", "/fail", "503"}, {"GET", "/large", "/large", "200"},
+		{"GET", "/chunked", "/chunked", "200"}, {"POST", "/upload", "/upload", "200"}, {"GET", "/missing", "/missing", "404"},
+	}
+	want := map[string]int{}
+	for range 20 {
+		for _, r := range requests {
+			c.do(t, r.method, "http://"+addr+r.path, r.status)
+			want["client "+r.method+" "+r.route+" "+r.status]++
+			want["server "+r.method+" "+r.route+" "+r.status]++
+		}
+	}
+	time.Sleep(pollTime * 2)
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+
+	got := map[string]int{}
+	for _, e := range stored(t, conn) {
+		if !strings.HasSuffix(e.Destination.String(), ":18391") {
+			continue // somebody else's traffic
+		}
+		got[fmt.Sprintf("%s %s %d", e.Side, e.Operation(), e.Status)]++
+		if e.WaitNS+e.ProcessingNS+e.TransferNS != e.DurationNS() || e.DurationNS() <= 0 {
+			t.Errorf("parts of %+v", e)
+		}
+		if e.Side == proto.SideServer && (e.WaitNS <= 0 || e.Flags&proto.FlagNoWait != 0) {
+			t.Errorf("no wait in %+v", e)
+		}
+		if e.Process.Name != "agent.test" {
+			t.Errorf("process %q", e.Process.Name)
+		}
+		if (e.Route == "/large") != (e.ResponseBytes > 10<<20) || (e.Route == "/upload") != (e.RequestBytes > 3<<20) {
+			t.Errorf("%s: %d bytes up, %d down", e.Route, e.RequestBytes, e.ResponseBytes)
+		}
+	}
+	for k, n := range want {
+		if got[k] != n {
+			t.Errorf("%s: %d events, want %d", k, got[k], n)
+		}
+		delete(got, k)
+	}
+	if len(got) > 0 {
+		t.Errorf("unexpected: %v", got)
+	}
+}
+
+// stored reads every event in WEIR_RAW.
+func stored(t *testing.T, conn *bus.Conn) []proto.Event {
+	t.Helper()
+	r, err := conn.Read(t.Context(), bus.ReadConfig{Stream: proto.StreamRaw, Subjects: []string{proto.SubjectsRaw}, StopAtEnd: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var events []proto.Event
+	var f proto.Frame
+	for {
+		m, err := r.Next(t.Context())
+		if errors.Is(err, io.EOF) {
+			return events
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Decode(m.Data); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range f.Loss {
+			t.Errorf("lost: %+v", l)
+		}
+		events = append(events, f.Events...)
+	}
+}
+
+func TestASecondAgentIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock(path); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Errorf("got %v", err)
+	}
+	unlock()
+	if unlock, err = lock(path); err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+func TestIdentityFromCgroups(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	const uid = "0a1b2c3d-1111-2222-3333-444455556666"
+	for _, tt := range []struct{ name, text, unit, container, pod string }{
+		{"plain", "0::/\n", "", "", ""},
+		{"unit", "0::/system.slice/nginx.service\n", "nginx.service", "", ""},
+		{"templated unit", "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n", "postgresql@15-main.service", "", ""},
+		{"session", "0::/user.slice/user-0.slice/session-3.scope\n", "", "", ""},
+		{"user manager", "0::/user.slice/user-0.slice/user@0.service/init.scope\n", "", "", ""},
+		{"user's unit", "0::/user.slice/user-0.slice/user@0.service/app.slice/syncthing.service\n", "syncthing.service", "", ""},
+		{"docker, cgroupfs, v1 and v2", "4:memory:/docker/" + id + "\n0::/\n", "", id, ""},
+		{"docker, systemd", "0::/system.slice/docker-" + id + ".scope\n", "", id, ""},
+		{"podman", "0::/machine.slice/libpod-" + id + ".scope/container\n", "", id, ""},
+		{"kubelet, cgroupfs", "0::/kubepods/burstable/pod" + uid + "/" + id + "\n", "", id, uid},
+		{"kubelet, systemd, containerd", "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/cri-containerd-" + id + ".scope\n", "", id, uid},
+		{"kubelet, systemd, CRI-O", "0::/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/crio-" + id + ".scope/container\n", "", id, uid},
+		{"kind: a node in a container", "0::/docker/" + id + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/cri-containerd-" + strings.Repeat("f", 64) + ".scope\n", "", strings.Repeat("f", 64), uid},
+		{"static pod", "0::/kubepods/podd5c1bd3de5a3f3ad8c2b2c9c2b0b4d9a/" + id + "\n", "", id, "d5c1bd3de5a3f3ad8c2b2c9c2b0b4d9a"},
+		{"nonsense", "hello\n::::\n\n", "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			unit, container, pod := identify(tt.text)
+			if unit != tt.unit || container != tt.container || pod != tt.pod {
+				t.Errorf("got %q %q %q", unit, container, pod)
+			}
+		})
+	}
+}
