@@ -125,7 +125,21 @@ func (s Streams) Latency(args ...string) []Row {
 }
 
 func (s Streams) latency(args ...string) ([]Row, error) {
-	out, err := s.Weir(append([]string{"latency", "-A", "-o", "json", "--since", "1h"}, args...)...)
+	return s.rows(append([]string{"--since", "1h"}, args...)...)
+}
+
+// LatencyOf is Latency over an interval that the arguments give.
+func (s Streams) LatencyOf(args ...string) []Row {
+	s.t.Helper()
+	rows, err := s.rows(args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return rows
+}
+
+func (s Streams) rows(args ...string) ([]Row, error) {
+	out, err := s.Weir(append([]string{"latency", "-A", "-o", "json"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
