@@ -129,9 +129,10 @@ static __always_inline void number(struct record *r, struct counters *c)
 	r->cpu = bpf_get_smp_processor_id();
 }
 
-static __always_inline __u64 wake(void)
+/* Asked of every 64th record: the answer lies in a cache line that all share. */
+static __always_inline __u64 wake(const struct record *r)
 {
-	if (bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > wake_bytes)
+	if ((r->number & 63) == 0 && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > wake_bytes)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
 }
@@ -183,48 +184,70 @@ struct packet {
 	__u32 seq;
 	__u8 fin, syn, rst, ack;
 	__u8 family;
-	__u8 proto_tcp;
 	__u16 sport, dport;
-	__u32 l4; /* offset of the TCP header */
+};
+
+struct ipv4_header {
+	__u8 version_ihl, tos;
+	__be16 length, id, fragment;
+	__u8 ttl, protocol;
+	__be16 checksum;
+	__be32 source, destination;
+};
+
+struct ipv6_header {
+	__u8 version_class[4];
+	__be16 length;
+	__u8 next, hops;
+	__u8 source[16], destination[16];
+};
+
+struct tcp_header {
+	__be16 source, destination;
+	__be32 seq, ack;
+	__u8 offset, flags;
+	__be16 window;
 };
 
 /* The length comes from the skb, never from the IP header: it is 0 there for
  * BIG TCP, and one skb may hold many segments. */
-static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
+static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *p, const struct tcp_header *tcp, __u32 l4)
 {
-	struct {
-		__be16 sport, dport;
-		__be32 seq, ack;
-		__u8 doff, flags;
-	} tcp;
-	__u32 off = 0;
-	__u8 v;
-
-	if (bpf_skb_load_bytes(skb, 0, &v, 1))
+	p->off = l4 + (tcp->offset >> 4) * 4;
+	if (skb->len < p->off)
 		return false;
-	if (v >> 4 == 4) {
-		struct {
-			__u8 vihl, tos;
-			__be16 len, id, frag;
-			__u8 ttl, proto;
-		} ip;
+	p->len = skb->len - p->off;
+	p->seq = bpf_ntohl(tcp->seq);
+	p->sport = bpf_ntohs(tcp->source);
+	p->dport = bpf_ntohs(tcp->destination);
+	p->fin = tcp->flags & 1;
+	p->syn = tcp->flags & 2;
+	p->rst = tcp->flags & 4;
+	p->ack = tcp->flags & 16;
+	return true;
+}
 
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.proto != IPPROTO_TCP ||
-		    (ip.frag & bpf_htons(0x1fff)))
+/* Options, extension headers, or headers that are not in the linear part. */
+static __always_inline bool parse_unusual(struct __sk_buff *skb, struct packet *p)
+{
+	struct tcp_header tcp;
+	__u32 off;
+	__u8 first, next, ext[2];
+
+	if (bpf_skb_load_bytes(skb, 0, &first, 1))
+		return false;
+	if (first >> 4 == 4) {
+		if (bpf_skb_load_bytes(skb, 9, &next, 1))
 			return false;
-		off = (ip.vihl & 15) * 4;
+		off = (first & 15) * 4;
 		p->family = 4;
 	} else {
-		__u8 next;
-
 		if (bpf_skb_load_bytes(skb, 6, &next, 1))
 			return false;
-		off = 40;
+		off = sizeof(struct ipv6_header);
 		p->family = 6;
 		for (int i = 0; i < MAX_EXTENSIONS && next != IPPROTO_TCP; i++) {
-			__u8 ext[2];
-
-			/* hop-by-hop, routing, destination options; a fragment has no ports to see */
+			/* hop-by-hop, routing, destination options; the host's own sockets get no fragments */
 			if (next != 0 && next != 43 && next != 60)
 				return false;
 			if (bpf_skb_load_bytes(skb, off, ext, 2))
@@ -232,25 +255,31 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
 			next = ext[0];
 			off += (ext[1] + 1) * 8;
 		}
-		if (next != IPPROTO_TCP)
-			return false;
 	}
-	if (bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)))
+	if (next != IPPROTO_TCP || bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)))
 		return false;
-	p->l4 = off;
-	p->off = off + (tcp.doff >> 4) * 4;
-	if (skb->len < p->off)
-		return false;
-	p->len = skb->len - p->off;
-	p->seq = bpf_ntohl(tcp.seq);
-	p->sport = bpf_ntohs(tcp.sport);
-	p->dport = bpf_ntohs(tcp.dport);
-	p->fin = tcp.flags & 1;
-	p->syn = tcp.flags & 2;
-	p->rst = tcp.flags & 4;
-	p->ack = tcp.flags & 16;
-	return true;
+	return parse_tcp(skb, p, &tcp, off);
 }
+
+static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ipv4_header *ip4 = data;
+	struct ipv6_header *ip6 = data;
+
+	if (data + sizeof(*ip4) + sizeof(struct tcp_header) <= end && ip4->version_ihl == 0x45) {
+		p->family = 4;
+		return ip4->protocol == IPPROTO_TCP && parse_tcp(skb, p, data + sizeof(*ip4), sizeof(*ip4));
+	}
+	if (data + sizeof(*ip6) + sizeof(struct tcp_header) <= end && ip6->version_class[0] >> 4 == 6 &&
+	    ip6->next == IPPROTO_TCP) {
+		p->family = 6;
+		return parse_tcp(skb, p, data + sizeof(*ip6), sizeof(*ip6));
+	}
+	return parse_unusual(skb, p);
+}
+
+#define WORD(a, b, c, d) bpf_htonl((a) << 24 | (b) << 16 | (c) << 8 | (d))
 
 enum verdict { NO, MAYBE, REQUEST, RESPONSE };
 
@@ -291,11 +320,23 @@ static __always_inline enum verdict is_head(const __u8 *b, __u32 n)
 
 static __always_inline enum verdict peek(struct __sk_buff *skb, const struct packet *p)
 {
-	__u8 b[PEEK] = {};
+	__u8 b[PEEK] __attribute__((aligned(4))) = {};
 
 	if (p->len >= PEEK) {
 		if (bpf_skb_load_bytes(skb, p->off, b, PEEK))
 			return NO;
+		switch (*(__u32 *)b) { /* the usual ones in one look */
+		case WORD('G', 'E', 'T', ' '):
+			if (b[4] == '/')
+				return REQUEST;
+			break;
+		case WORD('P', 'O', 'S', 'T'):
+			if (b[4] == ' ' && b[5] == '/')
+				return REQUEST;
+			break;
+		case WORD('H', 'T', 'T', 'P'):
+			return b[4] == '/' ? RESPONSE : NO;
+		}
 		return is_head(b, PEEK);
 	}
 	/* byte by byte, since a load has a constant or bounded size above 0 */
@@ -346,7 +387,7 @@ static __always_inline bool emit_mark(struct socket_state *st, __u8 kind, __u16 
 	head(r, st, kind, flags);
 	r->seq = seq;
 	number(r, c);
-	bpf_ringbuf_submit(r, wake());
+	bpf_ringbuf_submit(r, wake(r));
 	return true;
 }
 
@@ -379,7 +420,7 @@ static __always_inline bool emit_conn(struct socket_state *st, __u8 kind, const 
 	r->i.cgroup = cgroup;
 	r->i.tgid = st->tgid;
 	__builtin_memcpy(r->i.comm, st->comm, sizeof(r->i.comm));
-	bpf_ringbuf_submit(r, wake());
+	bpf_ringbuf_submit(r, wake(&r->r));
 	return true;
 }
 
@@ -422,7 +463,7 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 	}
 	if (p->len > caplen && p->len >= 8 && bpf_skb_load_bytes(skb, p->off + p->len - 8, &r->tail, 8) == 0)
 		r->flags |= FLAG_TAIL;
-	bpf_ringbuf_submit(r, wake());
+	bpf_ringbuf_submit(r, wake(r));
 }
 
 static __always_inline void emit_payload(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
@@ -487,11 +528,15 @@ static __always_inline bool real_peer(struct __sk_buff *skb, const struct packet
 }
 
 static __always_inline void announce(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
-				     struct bpf_sock *sk, const struct sock_common *skc, bool egress)
+				     struct bpf_sock *sk, bool egress)
 {
+	const struct sock_common *skc = (void *)bpf_skc_to_tcp_sock(sk);
 	struct conn_info peer;
-	bool nat = egress && real_peer(skb, p, skc, &peer);
+	bool nat;
 
+	if (!skc)
+		return;
+	nat = egress && real_peer(skb, p, skc, &peer);
 	if (egress && !st->tgid) {
 		current_process(st);
 		st->guess = 1;
@@ -543,7 +588,7 @@ static __always_inline void early_segment(struct __sk_buff *skb, const struct pa
 	if (n > 0 && n <= sizeof(e->data) && bpf_skb_load_bytes(skb, p->off, e->data, n) == 0)
 		e->r.caplen = n;
 	bpf_map_update_elem(&early, &key, &p->seq, BPF_ANY);
-	bpf_ringbuf_submit(e, wake());
+	bpf_ringbuf_submit(e, wake(&e->r));
 }
 
 #ifndef WEIR_OLD_KERNEL /* before 5.12 tracing programs lack storage or cookies */
@@ -629,11 +674,13 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 	}
 	if (st->class == CLASS_IGNORED)
 		return 1;
-	skc = (void *)bpf_skc_to_tcp_sock(sk);
 	tcp = bpf_tcp_sock(sk);
-	if (!skc || !tcp)
+	if (!tcp)
 		return 1;
 	if (!st->cookie) {
+		skc = (void *)bpf_skc_to_tcp_sock(sk);
+		if (!skc)
+			return 1;
 		st->cookie = bpf_get_socket_cookie(skb);
 		st->fresh = connects || (!egress && !BPF_CORE_READ((struct tcp_sock *)skc, bytes_received));
 		if (is_own(skc) || (connects && current_tgid() == own_tgid)) {
@@ -679,13 +726,14 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			st->skipped |= dir;
 			return 1;
 		}
-		if (!egress && (turn || (v >= REQUEST && !st->want))) {
+		/* A response's read tells nothing once the process is known. */
+		if (!egress && (turn || (v >= REQUEST && !st->want)) && (v != RESPONSE || !st->tgid || st->guess)) {
 			st->want_seq = p.seq;
 			st->want = 1;
 			st->reads = 0;
 		}
 		if (!st->announced)
-			announce(skb, &p, st, sk, skc, egress);
+			announce(skb, &p, st, sk, egress);
 		emit_payload(skb, &p, st, flags);
 	}
 	if (st->class != CLASS_HTTP1)
