@@ -15,6 +15,7 @@ type Cluster struct {
 	Agent    *Process
 	Services []*Process // enricher-a, enricher-b, aggregator-a, aggregator-b
 	URL      string
+	Dir      string // of the nats-server's data
 	agentAt  string
 	rig      *Rig
 	t        testing.TB
@@ -23,13 +24,24 @@ type Cluster struct {
 // Cluster starts all of them and waits until the agent captures.
 func (r *Rig) Cluster(t testing.TB) *Cluster {
 	t.Helper()
+	c := r.Idle(t)
+	for _, p := range c.Services {
+		p.Start()
+	}
+	c.StartAgent()
+	return c
+}
+
+// Idle starts the nats-server of a cluster and makes its streams, no more.
+func (r *Rig) Idle(t testing.TB) *Cluster {
+	t.Helper()
 	dir := t.TempDir()
 	at := freeAddr(t)
-	c := &Cluster{URL: "nats://" + at, agentAt: freeAddr(t), rig: r, t: t}
+	c := &Cluster{URL: "nats://" + at, Dir: filepath.Join(dir, "nats"), agentAt: freeAddr(t), rig: r, t: t}
 	process := func(name string, args ...string) *Process {
 		return NewProcess(t, name, filepath.Join(dir, name+".log"), args...)
 	}
-	c.NATS = process("nats", r.Weir, "nats", "--data-dir", filepath.Join(dir, "nats"), "--nats", at)
+	c.NATS = process("nats", r.Weir, "nats", "--data-dir", c.Dir, "--nats", at)
 	c.Agent = process("agent", r.Agent, "--server", c.URL, "--http", c.agentAt)
 	for _, name := range []string{"enricher-a", "enricher-b", "aggregator-a", "aggregator-b"} {
 		service, _, _ := strings.Cut(name, "-")
@@ -39,12 +51,14 @@ func (r *Rig) Cluster(t testing.TB) *Cluster {
 	if out, err := c.Streams().Weir("provision"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, p := range c.Services {
-		p.Start()
-	}
-	c.Agent.Start()
-	waitReady(t, c.Agent, c.agentAt)
 	return c
+}
+
+// StartAgent starts the agent and waits until it captures.
+func (c *Cluster) StartAgent() {
+	c.t.Helper()
+	c.Agent.Start()
+	waitReady(c.t, c.Agent, c.agentAt)
 }
 
 // StartNATS starts the server, again with its data if it ran before.

@@ -86,10 +86,14 @@ func (p *Process) Stop(within time.Duration) {
 	}
 }
 
-// Signal sends a signal: SIGSTOP and SIGCONT pause and resume it.
+// Signal sends a signal: SIGSTOP and SIGCONT pause and resume it. Nothing
+// happens if it has ended.
 func (p *Process) Signal(s syscall.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if p.cmd == nil {
+		return
+	}
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Errorf("send %v to %s: %v", s, p.Name, err)
 	}
 }

@@ -1,0 +1,115 @@
+package rig
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// CPU is the time that the process has run, user and kernel, in its present life.
+func (p *Process) CPU() time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // the name may hold anything
+	fields := strings.Fields(rest)
+	var user, system int64
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		p.t.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 everywhere
+}
+
+// BPF is what the kernel's BPF programs have cost so far, while it kept count.
+type BPF struct {
+	Time    time.Duration
+	Runs    uint64
+	packets BPFRuns // of them, of the programs that see packets
+}
+
+// BPFRuns is how often and how long programs ran.
+type BPFRuns struct {
+	Time time.Duration
+	Runs uint64
+}
+
+// Since is the difference to an earlier reading.
+func (b BPF) Since(before BPF) BPF {
+	return BPF{b.Time - before.Time, b.Runs - before.Runs,
+		BPFRuns{b.packets.Time - before.packets.Time, b.packets.Runs - before.packets.Runs}}
+}
+
+// PerPacket is the mean time of a program that sees packets.
+func (b BPF) PerPacket() time.Duration {
+	if b.packets.Runs == 0 {
+		return 0
+	}
+	return b.packets.Time / time.Duration(b.packets.Runs)
+}
+
+// EnableBPFStats makes the kernel keep the time of programs until it's closed.
+func EnableBPFStats(t testing.TB) (disable func()) {
+	t.Helper()
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		t.Fatalf("enable BPF statistics: %v", err)
+	}
+	return func() { stats.Close() }
+}
+
+// ReadBPF sums over all programs that are loaded on this machine.
+func ReadBPF(t testing.TB) BPF {
+	t.Helper()
+	var sum BPF
+	eachProgram(t, func(p *ebpf.Program) {
+		stats, err := p.Stats()
+		if err != nil {
+			t.Fatalf("read BPF statistics: %v", err)
+		}
+		sum.Time += stats.Runtime
+		sum.Runs += stats.RunCount
+		if p.Type() == ebpf.CGroupSKB {
+			sum.packets.Time += stats.Runtime
+			sum.packets.Runs += stats.RunCount
+		}
+	})
+	return sum
+}
+
+// SystemCallPrograms is how many loaded programs may run on system calls.
+func SystemCallPrograms(t testing.TB) (n int) {
+	eachProgram(t, func(p *ebpf.Program) {
+		if p.Type() == ebpf.Kprobe || p.Type() == ebpf.TracePoint || p.Type() == ebpf.RawTracepoint {
+			n++
+		}
+	})
+	return n
+}
+
+// eachProgram visits every program that is loaded on this machine.
+func eachProgram(t testing.TB, visit func(*ebpf.Program)) {
+	t.Helper()
+	for id := ebpf.ProgramID(0); ; {
+		next, err := ebpf.ProgramGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("list BPF programs: %v", err)
+		}
+		id = next
+		program, err := ebpf.NewProgramFromID(id)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		visit(program)
+		program.Close()
+	}
+}
