@@ -6,16 +6,20 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/weirstream/weir/proto"
 	"golang.org/x/sync/errgroup"
 )
 
+// ErrStop marks an error of work that a new start can't help: a person has to.
+var ErrStop = errors.New("stopped")
+
 // Turns runs work for every partition of the install, each while this process
 // holds the partition's lease, until ctx ends (then it returns nil) or work
-// fails for good. The context of work ends when the lease is lost.
+// fails with [ErrStop]. The context of work ends when the lease is lost.
 //
-// Work that lost its lane to a rival, or whose input was created anew, is
-// started again: it goes on from what is stored.
+// After any other error, such as [ErrRival] or [ErrRecreated], work is started
+// again after a while: it goes on from what is stored.
 func (c *Conn) Turns(ctx context.Context, service, holder string, work func(ctx context.Context, partition uint32) error) error {
 	n, err := c.Partitions(ctx)
 	if err != nil {
@@ -29,7 +33,7 @@ func (c *Conn) Turns(ctx context.Context, service, holder string, work func(ctx 
 			for ctx.Err() == nil {
 				started := time.Now()
 				err := c.turn(ctx, LeaseConfig{Key: key, Holder: holder}, p, work)
-				if err != nil && ctx.Err() == nil && !isPassing(err) {
+				if errors.Is(err, ErrStop) || errors.Is(err, nats.ErrConnectionClosed) {
 					return fmt.Errorf("partition %s: %w", proto.PartitionToken(p), err)
 				}
 				if err != nil && ctx.Err() == nil {
@@ -58,10 +62,4 @@ func (c *Conn) turn(ctx context.Context, cfg LeaseConfig, p uint32, work func(co
 	defer cancel()
 	defer context.AfterFunc(lease.lost, cancel)()
 	return work(working, p)
-}
-
-// isPassing tells whether starting again from what is stored may help.
-func isPassing(err error) bool {
-	return errors.Is(err, ErrRival) || errors.Is(err, ErrRecreated) || errors.Is(err, ErrNoStream) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -1,0 +1,198 @@
+package enricher
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/weirstream/weir/proto"
+)
+
+// Kinds of workloads that are not Kubernetes'.
+const (
+	kindUnit      = "unit"
+	kindContainer = "container"
+	kindProcess   = "process"
+	kindAddress   = "address"
+)
+
+const (
+	maxIdentities  = 1 << 16
+	shortContainer = 12 // digits of a container id, as docker shows it
+)
+
+// host names the workloads of plain hosts: systemd units, containers,
+// processes, and addresses elsewhere. It never asks the DNS: that could be
+// slow, and says who claims an address rather than who has it.
+type host struct {
+	sockets    *sockets
+	identities map[identity]*proto.Endpoint
+	byPID      [1024]pidSlot
+	external   [1024]proto.Endpoint // by address, see externalEnd
+	addrs      [1024]netip.Addr
+}
+
+// identity is what tells local workloads apart.
+type identity struct {
+	node                  uint32
+	container, unit, name string
+}
+
+type pidSlot struct {
+	node uint32
+	proc proto.Process
+	who  *proto.Endpoint
+}
+
+func newHost() *host {
+	return &host{sockets: newSockets(), identities: make(map[identity]*proto.Endpoint)}
+}
+
+// Learn remembers whose the local sockets of the events are.
+func (h *host) Learn(f *proto.Frame) {
+	node := h.sockets.node(f.Node)
+	for i := range f.Events {
+		e := &f.Events[i]
+		who := h.local(node, f.Node, e)
+		if who == nil {
+			continue
+		}
+		local, slack := e.Source, clientSlack
+		if e.Side == proto.SideServer {
+			local, slack = e.Destination, serverSlack
+		}
+		if !local.IsValid() {
+			continue
+		}
+		s := socketOf(node, local, e.NetNS)
+		if e.Flags&proto.FlagProcGuess != 0 && h.sockets.find(s, e.StartNS, e.EndNS) != nil {
+			continue // what is known is better than a guess
+		}
+		h.sockets.teach(s, who, e.StartNS, e.EndNS, slack)
+	}
+}
+
+// Name fills From and To.
+func (h *host) Name(f *proto.Frame) (open int) {
+	node := h.sockets.node(f.Node)
+	for i := range f.Events {
+		e := &f.Events[i]
+		e.Flags &^= proto.FlagUnresolved
+		local, remote := e.Source, e.Destination
+		here, there := &e.From, &e.To
+		if e.Side == proto.SideServer {
+			local, remote, here, there = remote, local, there, here
+		} else if e.Peer.IsValid() {
+			remote = e.Peer // NAT hides it behind Destination
+		}
+		h.nameLocal(f.Node, node, e, local, here)
+		open += h.nameRemote(node, e, remote, there)
+	}
+	return open
+}
+
+func (h *host) nameLocal(name string, node uint32, e *proto.Event, addr netip.AddrPort, end *proto.Endpoint) {
+	who := h.local(node, name, e)
+	if who == nil || e.Flags&proto.FlagProcGuess != 0 {
+		if found := h.sockets.find(socketOf(node, addr, e.NetNS), e.StartNS, e.EndNS); found != nil {
+			who = found
+		}
+	}
+	if who != nil {
+		*end = *who
+		return
+	}
+	*end = proto.Endpoint{Namespace: proto.NamespaceHost, Workload: addr.Addr().Unmap().String(), Kind: kindAddress, Node: name}
+	e.Flags |= proto.FlagUnresolved
+}
+
+// nameRemote returns 1 if the end is on the node, but not known yet whose.
+func (h *host) nameRemote(node uint32, e *proto.Event, addr netip.AddrPort, end *proto.Endpoint) int {
+	s := socketOf(node, addr, e.NetNS)
+	if who := h.sockets.find(s, e.StartNS, e.EndNS); who != nil {
+		*end = *who
+		return 0
+	}
+	*end = *h.externalEnd(addr.Addr())
+	if !h.sockets.isLocal(s, addr.Addr()) {
+		return 0
+	}
+	e.Flags |= proto.FlagUnresolved
+	return 1
+}
+
+// local is the workload of the event's process; nil if that is not known.
+func (h *host) local(node uint32, nodeName string, e *proto.Event) *proto.Endpoint {
+	p := &e.Process
+	if p.Container == "" && p.Unit == "" && p.Name == "" {
+		return nil
+	}
+	slot := &h.byPID[p.PID%uint32(len(h.byPID))]
+	if slot.who != nil && slot.node == node && slot.proc == *p {
+		return slot.who
+	}
+	who := h.identify(node, nodeName, p)
+	if slot.proc != *p {
+		slot.proc = cloneProcess(p)
+	}
+	slot.node, slot.who = node, who
+	return who
+}
+
+func (h *host) identify(node uint32, nodeName string, p *proto.Process) *proto.Endpoint {
+	id := identity{node: node}
+	switch unit, isUnit := unitName(p.Unit); {
+	case p.Container != "":
+		id.container = p.Container
+	case isUnit:
+		id.unit = unit
+	default:
+		id.name = p.Name
+	}
+	if who := h.identities[id]; who != nil {
+		return who
+	}
+	if len(h.identities) >= maxIdentities {
+		clear(h.identities)
+	}
+	id.container, id.unit, id.name = strings.Clone(id.container), strings.Clone(id.unit), strings.Clone(id.name)
+	who := &proto.Endpoint{Namespace: proto.NamespaceHost, Node: strings.Clone(nodeName)}
+	switch {
+	case id.container != "":
+		who.Container = id.container[:min(len(id.container), shortContainer)]
+		who.Workload, who.Kind = who.Container, kindContainer
+	case id.unit != "":
+		who.Workload, who.Kind = id.unit, kindUnit
+	default:
+		who.Workload, who.Kind = id.name, kindProcess
+	}
+	h.identities[id] = who
+	return who
+}
+
+// unitName tells whether a systemd unit names a workload: a service does.
+// Scopes and slices hold whatever a user started, and so does a user manager.
+func unitName(unit string) (string, bool) {
+	name, ok := strings.CutSuffix(unit, ".service")
+	return name, ok && name != "" && !strings.HasPrefix(name, "user@")
+}
+
+func cloneProcess(p *proto.Process) proto.Process {
+	return proto.Process{
+		PID:       p.PID,
+		Name:      strings.Clone(p.Name),
+		Unit:      strings.Clone(p.Unit),
+		Container: strings.Clone(p.Container),
+		PodUID:    strings.Clone(p.PodUID),
+	}
+}
+
+// externalEnd is an end that only its address is known of.
+func (h *host) externalEnd(a netip.Addr) *proto.Endpoint {
+	b := a.As16()
+	i := (uint(b[15]) | uint(b[14])<<8 ^ uint(b[7])<<2 ^ uint(b[13])<<4) % uint(len(h.addrs))
+	if end := &h.external[i]; h.addrs[i] != a || end.Kind == "" {
+		h.addrs[i] = a
+		*end = proto.Endpoint{Namespace: proto.NamespaceExternal, Workload: a.Unmap().String(), Kind: kindAddress}
+	}
+	return &h.external[i]
+}

@@ -1,0 +1,29 @@
+package enricher
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	frames, events, undecodable, tooLarge, unresolved, waited prometheus.Counter
+	lag                                                       *prometheus.GaugeVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "weir", Subsystem: "enricher", Name: name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	m := &metrics{
+		frames:      counter("frames_total", "Frames enriched and stored."),
+		events:      counter("events_total", "Events in these frames."),
+		undecodable: counter("undecodable_total", "Frames left out because they could not be decoded: of a newer version, or broken."),
+		tooLarge:    counter("too_large_total", "Frames stored without names, with which they would have been too large."),
+		unresolved:  counter("unresolved_total", "Events of which an end could not be named."),
+		waited:      counter("waited_total", "Frames that waited for names."),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "weir", Subsystem: "enricher", Name: "lag_frames", Help: "Raw frames not yet read.",
+		}, []string{"partition"}),
+	}
+	r.MustRegister(m.lag)
+	return m
+}

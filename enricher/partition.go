@@ -1,0 +1,217 @@
+package enricher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	patience   = time.Second // age up to which a frame waits for names
+	maxWaiting = 32          // frames that wait at once: each is up to 600 KB of events
+	warmUp     = 64          // frames before the position that are read again to learn sockets from
+)
+
+// partition enriches one partition. Its only state that matters is the lane's
+// last message.
+type partition struct {
+	log    *slog.Logger
+	m      *metrics
+	number uint32
+	lane   *bus.Lane
+	reader *bus.Reader
+	namer  Namer
+
+	src   uint64 // input sequence consumed up to when the lane was opened
+	seq   uint64 // messages published in this epoch
+	queue []*waiting
+	free  []*proto.Frame
+	out   []byte
+}
+
+// waiting is a frame on its way through.
+type waiting struct {
+	frame     *proto.Frame
+	src       uint64 // its sequence in WEIR_RAW
+	open      int    // ends that a later frame may name
+	until     time.Time
+	lookAhead bool // the node's next frame has been learned from
+}
+
+// enrich goes on after the lane's last message until ctx ends or it fails.
+func enrich(ctx context.Context, cfg Config, m *metrics, log *slog.Logger, number uint32) error {
+	p := &partition{log: log, m: m, number: number}
+	if cfg.NewNamer != nil {
+		p.namer = cfg.NewNamer()
+	} else {
+		p.namer = newHost()
+	}
+	var err error
+	p.lane, err = cfg.Bus.OpenLane(ctx, bus.LaneConfig{
+		Stream: proto.StreamEnriched, Subject: proto.EnrichedSubject(number), Input: true,
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.open(ctx, cfg.Bus); err != nil {
+		return err
+	}
+	defer p.reader.Close()
+	log.Info("enriching", "partition", number, "after", p.src, "epoch", p.lane.Epoch().String())
+	err = p.run(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// open starts reading after the lane's Weir-Src. If that position is not of
+// the stream as it is now (made anew, or its end lost in a power cut), every
+// frame is read: readers of frames tell by their numbers what is new.
+func (p *partition) open(ctx context.Context, c *bus.Conn) error {
+	if last := p.lane.Last(); last != nil {
+		info, err := c.StreamInfo(ctx, proto.StreamRaw)
+		if err != nil {
+			return err
+		}
+		p.src = last.Src
+		if info.Created.After(last.Time) || p.src > info.LastSeq {
+			p.log.Warn("input_is_another", "partition", p.number, "position", p.src, "created", info.Created, "last_seq", info.LastSeq)
+			p.src = 0
+		}
+	}
+	start := uint64(1)
+	if p.src > warmUp {
+		start = p.src + 1 - warmUp
+	}
+	var err error
+	p.reader, err = c.Read(ctx, bus.ReadConfig{
+		Stream: proto.StreamRaw, Subjects: []string{proto.RawPartitionSubjects(p.number)}, StartSeq: start,
+	})
+	return err
+}
+
+func (p *partition) run(ctx context.Context) error {
+	for {
+		if err := p.publishReady(ctx); err != nil {
+			return err
+		}
+		m, err := p.next(ctx)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			continue // the first frame has waited long enough
+		}
+		if err != nil {
+			return err
+		}
+		p.take(&m)
+	}
+}
+
+// next reads a frame, until the first waiting one must go.
+func (p *partition) next(ctx context.Context) (bus.Message, error) {
+	if len(p.queue) == 0 {
+		return p.reader.Next(ctx)
+	}
+	ctx, cancel := context.WithDeadline(ctx, p.queue[0].until)
+	defer cancel()
+	return p.reader.Next(ctx)
+}
+
+// take learns from a frame, names what it can and queues it.
+func (p *partition) take(m *bus.Message) {
+	f := p.frame()
+	if err := f.Decode(m.Data); err != nil {
+		p.m.undecodable.Inc()
+		p.log.Error("frame_left_out", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+		p.free = append(p.free, f)
+		return
+	}
+	p.namer.Learn(f)
+	if m.Sequence <= p.src {
+		p.free = append(p.free, f)
+		return
+	}
+	for _, w := range p.queue {
+		w.lookAhead = w.lookAhead || w.frame.Node == f.Node
+	}
+	age := min(max(time.Since(m.Time), 0), patience) // the server's clock may differ from this one
+	w := &waiting{frame: f, src: m.Sequence, open: p.namer.Name(f), until: time.Now().Add(patience - age)}
+	p.queue = append(p.queue, w)
+}
+
+func (p *partition) frame() *proto.Frame {
+	if n := len(p.free); n > 0 {
+		f := p.free[n-1]
+		p.free = p.free[:n-1]
+		return f
+	}
+	return new(proto.Frame)
+}
+
+// publishReady publishes frames from the front of the queue up to one that
+// had better wait.
+func (p *partition) publishReady(ctx context.Context) error {
+	for len(p.queue) > 0 {
+		w := p.queue[0]
+		if w.open > 0 && !w.lookAhead && len(p.queue) < maxWaiting && time.Now().Before(w.until) {
+			break
+		}
+		if w.open > 0 {
+			p.m.waited.Inc()
+			p.namer.Name(w.frame)
+		}
+		if err := p.publish(ctx, w); err != nil {
+			return err
+		}
+		p.queue = append(p.queue[:0], p.queue[1:]...)
+		p.free = append(p.free, w.frame)
+	}
+	p.m.lag.WithLabelValues(proto.PartitionToken(p.number)).Set(float64(p.reader.Lag()))
+	return nil
+}
+
+func (p *partition) publish(ctx context.Context, w *waiting) error {
+	f := w.frame
+	f.Enriched = true
+	unresolved := 0
+	for i := range f.Events {
+		if f.Events[i].Flags&proto.FlagUnresolved != 0 {
+			unresolved++
+		}
+	}
+	data, err := f.Append(p.out[:0])
+	if errors.Is(err, proto.ErrFrameTooLarge) {
+		p.m.tooLarge.Inc()
+		unresolved = len(f.Events)
+		data, err = withoutNames(f).Append(p.out[:0])
+	}
+	if err != nil {
+		p.m.undecodable.Inc()
+		p.log.Error("frame_left_out", "node", f.Node, "sequence", w.src, "error", err)
+		return nil
+	}
+	p.out = data
+	p.seq++
+	if _, err := p.lane.Publish(ctx, data, p.seq, w.src, len(f.Events)); err != nil {
+		return fmt.Errorf("publish enriched frame: %w", err)
+	}
+	p.m.frames.Inc()
+	p.m.events.Add(float64(len(f.Events)))
+	p.m.unresolved.Add(float64(unresolved))
+	return nil
+}
+
+// withoutNames takes the names out of a frame, which fitted before it had them.
+func withoutNames(f *proto.Frame) *proto.Frame {
+	for i := range f.Events {
+		e := &f.Events[i]
+		e.From, e.To = proto.Endpoint{}, proto.Endpoint{}
+		e.Flags |= proto.FlagUnresolved
+	}
+	return f
+}
