@@ -114,50 +114,55 @@ func (c *client) do(t *testing.T, method, url, want string) {
 	}
 }
 
-func TestEveryRequestBecomesTwoEvents(t *testing.T) {
+// measure runs an agent while work sends traffic, and returns what it stored.
+func measure(t *testing.T, cfg Config, work func()) ([]proto.Event, []proto.Loss) {
+	t.Helper()
 	require(t)
 	server := bustest.Start(t)
-	log := bustest.Logger(t)
 	conn := bustest.Connect(t, server.URL)
 	bustest.Provision(t, conn, 1, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	ready := make(chan Info, 1)
 	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, Config{
-			Node: "node-1", Partitions: 1, Bus: conn, LockFile: filepath.Join(t.TempDir(), "lock"),
-			Ready: func(i Info) { ready <- i },
-		}, log)
-	}()
+	cfg.Node, cfg.Partitions, cfg.Bus, cfg.LockFile = "node-1", 1, conn, filepath.Join(t.TempDir(), "lock")
+	cfg.Ready = func(i Info) { ready <- i }
+	go func() { done <- Run(ctx, cfg, bustest.Logger(t)) }()
 	select {
 	case <-ready:
 	case err := <-done:
 		t.Fatal(err)
 	}
+	work()
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return stored(t, conn)
+}
 
+func TestEveryRequestBecomesTwoEvents(t *testing.T) {
 	const addr = "127.0.0.1:18391"
-	c := startTraffic(t, addr)
 	requests := []struct{ method, path, route, status string }{
 		{"GET", "/users/17?secret=1", "/users/{id}", "200"}, {"HEAD", "/users/18", "/users/{id}", "200"},
 		{"GET", "/fail", "/fail", "503"}, {"GET", "/large", "/large", "200"},
 		{"GET", "/chunked", "/chunked", "200"}, {"POST", "/upload", "/upload", "200"}, {"GET", "/missing", "/missing", "404"},
 	}
 	want := map[string]int{}
-	for range 20 {
-		for _, r := range requests {
-			c.do(t, r.method, "http://"+addr+r.path, r.status)
-			want["client "+r.method+" "+r.route+" "+r.status]++
-			want["server "+r.method+" "+r.route+" "+r.status]++
+	events, losses := measure(t, Config{}, func() {
+		c := startTraffic(t, addr)
+		for range 20 {
+			for _, r := range requests {
+				c.do(t, r.method, "http://"+addr+r.path, r.status)
+				want["client "+r.method+" "+r.route+" "+r.status]++
+				want["server "+r.method+" "+r.route+" "+r.status]++
+			}
 		}
+	})
+	for _, l := range losses {
+		t.Errorf("lost: %+v", l)
 	}
-	time.Sleep(pollTime * 2)
-	stop()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-
 	got := map[string]int{}
-	for _, e := range stored(t, conn) {
+	for _, e := range events {
 		if !strings.HasSuffix(e.Destination.String(), ":18391") {
 			continue // somebody else's traffic
 		}
@@ -186,20 +191,51 @@ func TestEveryRequestBecomesTwoEvents(t *testing.T) {
 	}
 }
 
+func TestWhatARingTooSmallLosesIsCounted(t *testing.T) {
+	const addr, n = "127.0.0.1:18392", 3000
+	events, losses := measure(t, Config{RingBytes: 16 << 10}, func() {
+		c := startTraffic(t, addr)
+		for range n {
+			c.do(t, "GET", "http://"+addr+"/users/1", "200")
+		}
+	})
+	seen := map[proto.Side]uint64{}
+	for _, e := range events {
+		if strings.HasSuffix(e.Destination.String(), ":18392") {
+			seen[e.Side]++
+		}
+	}
+	var exchanges, records uint64
+	for _, l := range losses {
+		if l.Unit == proto.UnitExchanges {
+			exchanges += l.Count
+		} else {
+			records += l.Count
+		}
+	}
+	total := seen[proto.SideServer] + seen[proto.SideClient]
+	t.Logf("of %d at each end: %v seen, %d exchanges and %d records lost", n, seen, exchanges, records)
+	if exchanges == 0 {
+		t.Error("nothing was lost: the ring was large enough")
+	}
+	if total+exchanges > 2*n || total+exchanges+records < 2*n {
+		t.Errorf("%d seen and %d lost, up to %d more: not %d", total, exchanges, records, 2*n)
+	}
+}
+
 // stored reads every event in WEIR_RAW.
-func stored(t *testing.T, conn *bus.Conn) []proto.Event {
+func stored(t *testing.T, conn *bus.Conn) (events []proto.Event, losses []proto.Loss) {
 	t.Helper()
 	r, err := conn.Read(t.Context(), bus.ReadConfig{Stream: proto.StreamRaw, Subjects: []string{proto.SubjectsRaw}, StopAtEnd: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var events []proto.Event
 	var f proto.Frame
 	for {
 		m, err := r.Next(t.Context())
 		if errors.Is(err, io.EOF) {
-			return events
+			return events, losses
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -207,9 +243,7 @@ func stored(t *testing.T, conn *bus.Conn) []proto.Event {
 		if err := f.Decode(m.Data); err != nil {
 			t.Fatal(err)
 		}
-		for _, l := range f.Loss {
-			t.Errorf("lost: %+v", l)
-		}
+		losses = append(losses, f.Loss...)
 		events = append(events, f.Events...)
 	}
 }

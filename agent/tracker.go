@@ -174,17 +174,19 @@ func (t *tracker) hold(r *record) {
 	t.early[k] = earlySegment{*r.Record, append([]byte(nil), r.data...)}
 }
 
-// turns finds out which exchanges lost records took with them: a request's
-// turn that no record told of, or whose head was lost, is an exchange that
-// will not be seen. A lost response leaves its request pending, which the
-// parser reports.
+// turns finds out which exchanges lost records took with them: those whose
+// response was still to come, and those whose request's turn no record told
+// of. The parser then starts anew, so that nothing is paired across the gap.
 func (t *tracker) turns(c *conn, r *record) {
 	last := c.turn
 	c.turn = r.Turn
-	if !r.has(bpf.FlagLost) || last == 0 || r.Turn == last {
-		return
+	if !r.has(bpf.FlagLost) || last == 0 || r.Turn == last || c.http.Ignored() {
+		return // nothing, or a piece of a body, which the parser counts by offsets
 	}
 	missing := int(r.Turn) - int(last) - 1
+	if missing == 0 && r.has(bpf.FlagTurn) {
+		return // the tail of the turn before
+	}
 	t.missing += uint64(max(missing, 1))
 	dir := protocol.In
 	if r.has(bpf.FlagOut) {
@@ -195,12 +197,13 @@ func (t *tracker) turns(c *conn, r *record) {
 	if dir == c.requests {
 		requests = missing / 2
 		if !r.has(bpf.FlagTurn) {
-			requests++
+			requests++ // the head of this one
 		}
 	}
-	if requests > 0 {
-		t.lost(proto.LossRing, proto.UnitExchanges, uint64(requests))
+	if n := requests + c.http.Pending(); n > 0 {
+		t.lost(proto.LossRing, proto.UnitExchanges, uint64(n))
 	}
+	c.http.Reset(t.shared, c, true)
 }
 
 // sweep does what time alone brings about: a held segment whose predecessor
