@@ -40,11 +40,8 @@ func newProcesses(procfs, cgroup string) *processes {
 // lookup tells who a process is, by its own cgroup, or by its socket's if it
 // is gone already.
 func (p *processes) lookup(tgid uint32, comm string, cgroup uint64, now int64) *process {
-	if got := p.byID[tgid]; got != nil && got.Name == comm && now-got.readNS < processNS {
+	if got := p.byID[tgid]; tgid != 0 && got != nil && got.Name == comm && now-got.readNS < processNS {
 		return got
-	}
-	if len(p.byID) >= maxProcesses {
-		clear(p.byID)
 	}
 	got := &process{Process: proto.Process{PID: tgid, Name: comm}, readNS: now}
 	text, err := os.ReadFile(filepath.Join(p.root, fmt.Sprint(tgid), "cgroup"))
@@ -52,6 +49,12 @@ func (p *processes) lookup(tgid uint32, comm string, cgroup uint64, now int64) *
 		text = []byte("0::" + p.cgroups.path(cgroup, now))
 	}
 	got.Unit, got.Container, got.PodUID = identify(string(text))
+	if tgid == 0 {
+		return got // nobody has read yet: only its socket's cgroup is known
+	}
+	if len(p.byID) >= maxProcesses {
+		clear(p.byID)
+	}
 	p.byID[tgid] = got
 	return got
 }

@@ -537,6 +537,7 @@ static __always_inline void announce(struct __sk_buff *skb, const struct packet 
 	if (!skc)
 		return;
 	nat = egress && real_peer(skb, p, skc, &peer);
+	/* Whoever sends, if nobody was seen to connect or to read. */
 	if (egress && !st->tgid) {
 		current_process(st);
 		st->guess = 1;
@@ -732,7 +733,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			st->want = 1;
 			st->reads = 0;
 		}
-		if (!st->announced)
+		if (!st->announced || (egress && !st->tgid))
 			announce(skb, &p, st, sk, egress);
 		emit_payload(skb, &p, st, flags);
 	}
