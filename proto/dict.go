@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"unsafe"
 )
@@ -18,14 +19,13 @@ type dictWriter struct {
 	err       error // a string was too long
 	strings   map[string]uint64
 	addrs     map[netip.Addr]uint64
-	byPlace   [512]placeSlot
+	byPlace   [1024]placeSlot
 	addrCache [256]addrSlot
 }
 
 type placeSlot struct {
-	at    uintptr
-	len   int
-	index uint64
+	at         uintptr
+	len, index uint32
 }
 
 type addrSlot struct {
@@ -49,12 +49,22 @@ func (d *dictWriter) string(s string) uint64 {
 	if s == "" {
 		return 0
 	}
+	return d.find(s)
+}
+
+func (d *dictWriter) find(s string) uint64 {
 	at := uintptr(unsafe.Pointer(unsafe.StringData(s)))
-	slot := &d.byPlace[(at>>4^at>>13)%uintptr(len(d.byPlace))]
-	if slot.at != at || slot.len != len(s) {
-		*slot = placeSlot{at, len(s), d.lookupString(s)}
+	place := uint64(at) * 0x9e3779b97f4a7c15 >> 54
+	slot := &d.byPlace[place]
+	if slot.at != at || int(slot.len) != len(s) {
+		slot = &d.byPlace[place^1] // a second chance, or two that collide take turns in the map
+		if slot.at != at || int(slot.len) != len(s) {
+			*slot = d.byPlace[place]
+			slot = &d.byPlace[place]
+			*slot = placeSlot{at, uint32(len(s)), uint32(d.lookupString(s))}
+		}
 	}
-	return slot.index
+	return uint64(slot.index)
 }
 
 func (d *dictWriter) lookupString(s string) uint64 {
@@ -77,13 +87,24 @@ func (d *dictWriter) addr(a netip.Addr) uint64 {
 	if !a.IsValid() {
 		return 0
 	}
-	b := a.As16()
-	hash := uint32(b[11])<<24 | uint32(b[13])<<16 | uint32(b[14])<<8 | uint32(b[15])
-	slot := &d.addrCache[hash*0x9e3779b1>>24]
+	return d.findAddr(a)
+}
+
+func (d *dictWriter) findAddr(a netip.Addr) uint64 {
+	slot := &d.addrCache[addrBits(a)*0x9e3779b97f4a7c15>>56]
 	if slot.addr != a {
 		*slot = addrSlot{a, d.lookupAddr(a)}
 	}
 	return slot.index
+}
+
+func addrBits(a netip.Addr) uint64 {
+	if a.Is4() {
+		b := a.As4()
+		return uint64(binary.BigEndian.Uint32(b[:]))
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8]) ^ binary.BigEndian.Uint64(b[8:])
 }
 
 func (d *dictWriter) lookupAddr(a netip.Addr) uint64 {

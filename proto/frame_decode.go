@@ -9,14 +9,19 @@ import (
 	"slices"
 )
 
+var (
+	errAddr  = errors.New("an address is not of 4 or 16 bytes")
+	errNetNS = errors.New("column netns holds what is not an inode")
+)
+
 // decoder is the memory that decoding uses again.
 type decoder struct {
 	columns [numColumns]column
-	zeros   [MaxFrameEvents]byte // a column that wasn't sent
-	dict    []string             // index 0 is ""
+	values  values   // of columns that weren't sent: 0
+	dict    []string // index 0 is ""
 	lens    []int
 	buf     []byte
-	bad     bool // a value was outside its type, or an index outside the dict
+	err     error // of a value that no limit of its column tells
 }
 
 // Decode decodes a message of weir.raw.> or weir.enriched.* into f and uses the
@@ -31,7 +36,7 @@ func (f *Frame) Decode(b []byte) error {
 	d := f.dec
 	d.columns = [numColumns]column{}
 	d.dict = append(d.dict[:0], "")
-	d.bad = false
+	d.err = nil
 	count, err := f.decode(b, d)
 	if err == nil {
 		err = f.takeEvents(count)
@@ -132,138 +137,140 @@ func columnIndex(name []byte) int {
 // takeEvents turns the columns into f.Events.
 func (f *Frame) takeEvents(count int) error {
 	d := f.dec
-	for i := range d.columns {
-		c := &d.columns[i]
-		if c.b == nil { // a column that isn't sent is all zero
-			c.b = d.zeros[:count]
-		} else if len(c.b) < count { // before memory for the events is made
-			return fmt.Errorf("column %s has %d bytes for %d events", columnNames[i], len(c.b), count)
+	for i := range d.columns { // before memory for the events is made
+		if b := d.columns[i].b; b != nil && len(b) < count {
+			return fmt.Errorf("column %s has %d bytes for %d events", columnNames[i], len(b), count)
 		}
 	}
-	trace, span := d.columns[colTraceID].hex(), d.columns[colSpanID].hex()
-
+	traces, spans := d.columns[colTraceID].hex(), d.columns[colSpanID].hex()
+	d.values = values{}
 	f.Events = slices.Grow(f.Events[:0], count)[:count]
-	var endNS, netns int64
-	for i := range f.Events {
-		e := &f.Events[i]
-		endNS += unzigzag(d.columns[colEnd].next())
-		netns += unzigzag(d.columns[colNetNS].next())
-		e.EndNS, e.NetNS = endNS, d.narrow32(uint64(netns))
-		d.takeExchange(e)
-		d.takeSocket(e)
-		e.TraceID = d.columns[colTraceID].id(trace)
-		e.SpanID = d.columns[colSpanID].id(span)
-		if f.Enriched {
-			d.takeEndpoint(colSource, &e.From)
-			d.takeEndpoint(colDestination, &e.To)
-		} else {
-			e.From, e.To = Endpoint{}, Endpoint{}
+	var endNS, netns int64 // of the event before
+	for first := 0; first < count; first += strip {
+		part := f.Events[first:min(first+strip, count)]
+		if err := d.takeStrip(len(part), f.Enriched); err != nil {
+			return err
+		}
+		for i := range part {
+			e := &part[i]
+			endNS += unzigzag(d.values[colEnd][i])
+			netns += unzigzag(d.values[colNetNS][i])
+			e.EndNS, e.NetNS = endNS, uint32(netns)
+			if netns < 0 || netns > math.MaxUint32 {
+				d.err = errNetNS
+			}
+			d.takeExchange(e, i)
+			d.takeSocket(e, i)
+			e.TraceID, e.SpanID = d.columns[colTraceID].id(traces), d.columns[colSpanID].id(spans)
+			if f.Enriched {
+				d.takeEndpoint(colSource, &e.From, i)
+				d.takeEndpoint(colDestination, &e.To, i)
+			} else {
+				e.From, e.To = Endpoint{}, Endpoint{}
+			}
 		}
 	}
-	return d.finish(f.Enriched)
+	for i := range d.columns {
+		if c := &d.columns[i]; c.at != len(c.b) && (i < colSource || f.Enriched) {
+			return fmt.Errorf("column %s has %d bytes, its values end at %d", columnNames[i], len(c.b), c.at)
+		}
+	}
+	return d.err
 }
 
-// finish tells whether the columns held what they should, no less and no more.
-func (d *decoder) finish(enriched bool) error {
-	read := numRaw
-	if enriched {
-		read = numColumns
-	}
-	for i := range d.columns[:read] {
-		if c := &d.columns[i]; c.bad || c.at != len(c.b) {
-			return fmt.Errorf("column %s: %d of its %d bytes are values", columnNames[i], c.at, len(c.b))
+// takeStrip reads the next n values of every column that was sent.
+func (d *decoder) takeStrip(n int, enriched bool) error {
+	for i := range d.columns {
+		c := &d.columns[i]
+		if c.b == nil || i == colTraceID || i == colSpanID || i >= colSource && !enriched {
+			continue
 		}
-	}
-	if d.bad {
-		return errors.New("a value is outside its type, or an index outside the dict")
+		largest, ok := c.take(d.values[i][:n])
+		if !ok {
+			return fmt.Errorf("column %s ends early or holds a value of more than 64 bits", columnNames[i])
+		}
+		if limit := d.limit(i); largest > limit {
+			return fmt.Errorf("column %s holds %d, at most %d is allowed", columnNames[i], largest, limit)
+		}
 	}
 	return nil
 }
 
-func (d *decoder) takeExchange(e *Event) {
-	c := &d.columns
-	e.Side = Side(d.narrow(c[colSide].next(), math.MaxUint8))
-	e.Protocol = d.text(&c[colProtocol])
-	e.WaitNS = d.duration(&c[colWait])
-	e.ProcessingNS = d.duration(&c[colProcessing])
-	e.TransferNS = d.duration(&c[colTransfer])
-	e.StartNS = e.EndNS - e.WaitNS - e.ProcessingNS - e.TransferNS
-	e.RequestBytes = c[colRequestBytes].next()
-	e.ResponseBytes = c[colResponseBytes].next()
-	e.Method = d.text(&c[colMethod])
-	e.Route = d.text(&c[colRoute])
-	e.Status = d.narrow32(c[colStatus].next())
-	e.Error = d.text(&c[colError])
-	e.Flags = d.narrow32(c[colFlags].next())
-}
-
-func (d *decoder) takeSocket(e *Event) {
-	c := &d.columns
-	e.Source = d.addrPort(&c[colSourceAddr], &c[colSourcePort])
-	e.Destination = d.addrPort(&c[colDestinationAddr], &c[colDestinationPort])
-	e.Peer = d.addrPort(&c[colPeerAddr], &c[colPeerPort])
-	e.Process.PID = d.narrow32(c[colPID].next())
-	e.Process.Name = d.text(&c[colProcess])
-	e.Process.Unit = d.text(&c[colUnit])
-	e.Process.Container = d.text(&c[colContainer])
-	e.Process.PodUID = d.text(&c[colPodUID])
-}
-
-func (d *decoder) takeEndpoint(first int, p *Endpoint) {
-	c := d.columns[first : first+8]
-	p.Namespace = d.text(&c[0])
-	p.Workload = d.text(&c[1])
-	p.Kind = d.text(&c[2])
-	p.Pod = d.text(&c[3])
-	p.Service = d.text(&c[4])
-	p.Node = d.text(&c[5])
-	p.Zone = d.text(&c[6])
-	p.Container = d.text(&c[7])
-}
-
-// text is the string whose index is the column's next value.
-func (d *decoder) text(c *column) string {
-	i := c.next()
-	if i >= uint64(len(d.dict)) {
-		d.bad = true
-		return ""
+// limit is the largest value that a column may hold.
+func (d *decoder) limit(column int) uint64 {
+	switch column {
+	case colSide:
+		return math.MaxUint8
+	case colEnd, colNetNS, colRequestBytes, colResponseBytes:
+		return math.MaxUint64
+	case colWait, colProcessing, colTransfer:
+		return math.MaxInt64
+	case colSourcePort, colDestinationPort, colPeerPort:
+		return math.MaxUint16
+	case colStatus, colPID, colFlags:
+		return math.MaxUint32
 	}
-	return d.dict[i]
+	return uint64(len(d.dict) - 1)
 }
 
-func (d *decoder) addrPort(addr, port *column) netip.AddrPort {
-	a := d.addr(d.text(addr))
-	return netip.AddrPortFrom(a, uint16(d.narrow(port.next(), math.MaxUint16)))
+func (d *decoder) takeExchange(e *Event, i int) {
+	v := &d.values
+	e.Side = Side(v[colSide][i])
+	e.Protocol = d.dict[v[colProtocol][i]]
+	e.WaitNS = int64(v[colWait][i])
+	e.ProcessingNS = int64(v[colProcessing][i])
+	e.TransferNS = int64(v[colTransfer][i])
+	e.StartNS = e.EndNS - e.WaitNS - e.ProcessingNS - e.TransferNS
+	e.RequestBytes = v[colRequestBytes][i]
+	e.ResponseBytes = v[colResponseBytes][i]
+	e.Method = d.dict[v[colMethod][i]]
+	e.Route = d.dict[v[colRoute][i]]
+	e.Status = uint32(v[colStatus][i])
+	e.Error = d.dict[v[colError][i]]
+	e.Flags = uint32(v[colFlags][i])
+}
+
+func (d *decoder) takeSocket(e *Event, i int) {
+	v := &d.values
+	e.Source = netip.AddrPortFrom(d.addr(v[colSourceAddr][i]), uint16(v[colSourcePort][i]))
+	e.Destination = netip.AddrPortFrom(d.addr(v[colDestinationAddr][i]), uint16(v[colDestinationPort][i]))
+	e.Peer = netip.AddrPortFrom(d.addr(v[colPeerAddr][i]), uint16(v[colPeerPort][i]))
+	e.Process.PID = uint32(v[colPID][i])
+	e.Process.Name = d.dict[v[colProcess][i]]
+	e.Process.Unit = d.dict[v[colUnit][i]]
+	e.Process.Container = d.dict[v[colContainer][i]]
+	e.Process.PodUID = d.dict[v[colPodUID][i]]
+}
+
+func (d *decoder) takeEndpoint(first int, p *Endpoint, i int) {
+	v := d.values[first : first+8]
+	p.Namespace = d.dict[v[0][i]]
+	p.Workload = d.dict[v[1][i]]
+	p.Kind = d.dict[v[2][i]]
+	p.Pod = d.dict[v[3][i]]
+	p.Service = d.dict[v[4][i]]
+	p.Node = d.dict[v[5][i]]
+	p.Zone = d.dict[v[6][i]]
+	p.Container = d.dict[v[7][i]]
 }
 
 // addr is the address that an entry of the dict holds.
-func (d *decoder) addr(s string) netip.Addr {
-	switch len(s) {
+func (d *decoder) addr(index uint64) netip.Addr {
+	switch s := d.dict[index]; len(s) {
 	case 0:
 	case 4:
 		return netip.AddrFrom4([4]byte{s[0], s[1], s[2], s[3]})
 	case 16:
 		return netip.AddrFrom16([16]byte([]byte(s)))
 	default:
-		d.bad = true
+		d.err = errAddr
 	}
 	return netip.Addr{}
 }
 
-func (d *decoder) duration(c *column) int64 { return int64(d.narrow(c.next(), math.MaxInt64)) }
-
-func (d *decoder) narrow32(v uint64) uint32 { return uint32(d.narrow(v, math.MaxUint32)) }
-
-func (d *decoder) narrow(v, limit uint64) uint64 {
-	if v > limit {
-		d.bad = true
-		return 0
-	}
-	return v
-}
-
-// hex is the whole column in hex, lengths included; id takes its digits out of
-// it. So all ids of a frame share one allocation.
+// hex is a whole column of ids in hex, lengths included, and id takes the next
+// one out of it: so all ids of a frame share one allocation. It is empty if no
+// event has one.
 func (c *column) hex() string {
 	for _, v := range c.b {
 		if v != 0 {
@@ -274,13 +281,17 @@ func (c *column) hex() string {
 }
 
 func (c *column) id(all string) string {
-	n := int(min(c.next(), MaxStringBytes))
-	if n == 0 {
+	if c.b == nil {
 		return ""
 	}
-	from := c.pass(n)
-	if c.bad || len(all) < 2*(from+n) {
+	if c.at >= len(c.b) {
+		c.at = len(c.b) + 1 // reported at the end as a column that doesn't fit
 		return ""
 	}
-	return all[2*from : 2*(from+n)]
+	from := c.at + 1
+	c.at = from + int(c.b[c.at])
+	if from == c.at || c.at > len(c.b) {
+		return ""
+	}
+	return all[2*from : 2*c.at]
 }

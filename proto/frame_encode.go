@@ -16,6 +16,7 @@ var ErrFrameTooLarge = errors.New("frame is too large")
 // encoder is the memory that encoding uses again.
 type encoder struct {
 	columns [numColumns]column
+	values  values
 	dict    dictWriter
 }
 
@@ -64,7 +65,7 @@ func (f *Frame) AppendEvents(dst []byte) ([]byte, error) {
 	if err := f.enc.putEvents(f.Events, f.Enriched); err != nil {
 		return dst, fmt.Errorf("encode frame: %w", err)
 	}
-	return f.enc.appendColumns(f.enc.appendDict(dst), len(f.Events)), nil
+	return f.enc.appendColumns(f.enc.appendDict(dst)), nil
 }
 
 func (f *Frame) appendHeader(b []byte, count int) ([]byte, error) {
@@ -88,118 +89,119 @@ func (enc *encoder) appendDict(b []byte) []byte {
 	return append(b, enc.dict.b...)
 }
 
-func (enc *encoder) appendColumns(b []byte, count int) []byte {
+func (enc *encoder) appendColumns(b []byte) []byte {
 	n := 0
 	for i := range enc.columns {
-		if !enc.columns[i].zero(count) {
+		if c := &enc.columns[i]; c.zero() {
+			c.b = c.b[:0]
+		} else {
 			n++
 		}
 	}
 	b = appendMap(appendString(b, "columns"), n)
 	for i := range enc.columns {
-		if c := &enc.columns[i]; !c.zero(count) {
+		if c := &enc.columns[i]; len(c.b) > 0 {
 			b = appendBin(appendString(b, columnNames[i]), c.b)
 		}
 	}
 	return b
 }
 
-// putEvents fills the columns. Event by event: an event is too large for a pass
-// over all of them per column to stay in the processor's cache.
+// putEvents fills the columns.
 func (enc *encoder) putEvents(events []Event, enriched bool) error {
 	enc.dict.reset()
 	for i := range enc.columns {
 		enc.columns[i].b = enc.columns[i].b[:0]
 	}
 	var endNS, netns int64 // of the event before
-	for i := range events {
-		e := &events[i]
-		if err := e.check(); err != nil {
-			return fmt.Errorf("event %d: %w", i, err)
+	for first := 0; first < len(events); first += strip {
+		part := events[first:min(first+strip, len(events))]
+		for i := range part {
+			e := &part[i]
+			if err := e.check(); err != nil {
+				return fmt.Errorf("event %d: %w", first+i, err)
+			}
+			enc.values[colEnd][i] = zigzag(e.EndNS - endNS)
+			enc.values[colNetNS][i] = zigzag(int64(e.NetNS) - netns)
+			endNS, netns = e.EndNS, int64(e.NetNS)
+			enc.putExchange(e, i)
+			enc.putSocket(e, i)
+			if enriched {
+				enc.putEndpoint(colSource, &e.From, i)
+				enc.putEndpoint(colDestination, &e.To, i)
+			}
 		}
-		enc.columns[colEnd].put(zigzag(e.EndNS - endNS))
-		enc.columns[colNetNS].put(zigzag(int64(e.NetNS) - netns))
-		endNS, netns = e.EndNS, int64(e.NetNS)
-		enc.putExchange(e)
-		enc.putSocket(e)
-		if err := enc.putTrace(e); err != nil {
-			return fmt.Errorf("event %d: %w", i, err)
-		}
-		if enriched {
-			enc.putEndpoint(colSource, &e.From)
-			enc.putEndpoint(colDestination, &e.To)
+		enc.putIDs(part)
+		for i := range enc.columns {
+			if i < colTraceID || i >= colSource && enriched {
+				enc.columns[i].put(enc.values[i][:len(part)])
+			}
 		}
 	}
 	return enc.dict.err
 }
 
-func (enc *encoder) putExchange(e *Event) {
-	c, w := &enc.columns, &enc.dict
-	c[colSide].put(uint64(e.Side))
-	c[colProtocol].put(w.string(e.Protocol))
-	c[colWait].put(uint64(e.WaitNS))
-	c[colProcessing].put(uint64(e.ProcessingNS))
-	c[colTransfer].put(uint64(e.TransferNS))
-	c[colRequestBytes].put(e.RequestBytes)
-	c[colResponseBytes].put(e.ResponseBytes)
-	c[colMethod].put(w.string(e.Method))
-	c[colRoute].put(w.string(e.Route))
-	c[colStatus].put(uint64(e.Status))
-	c[colError].put(w.string(e.Error))
-	c[colFlags].put(uint64(e.Flags))
+func (enc *encoder) putExchange(e *Event, i int) {
+	v, d := &enc.values, &enc.dict
+	v[colSide][i] = uint64(e.Side)
+	v[colProtocol][i] = d.string(e.Protocol)
+	v[colWait][i] = uint64(e.WaitNS)
+	v[colProcessing][i] = uint64(e.ProcessingNS)
+	v[colTransfer][i] = uint64(e.TransferNS)
+	v[colRequestBytes][i] = e.RequestBytes
+	v[colResponseBytes][i] = e.ResponseBytes
+	v[colMethod][i] = d.string(e.Method)
+	v[colRoute][i] = d.string(e.Route)
+	v[colStatus][i] = uint64(e.Status)
+	v[colError][i] = d.string(e.Error)
+	v[colFlags][i] = uint64(e.Flags)
 }
 
-func (enc *encoder) putSocket(e *Event) {
-	c, w := &enc.columns, &enc.dict
-	c[colSourceAddr].put(w.addr(e.Source.Addr()))
-	c[colSourcePort].put(uint64(e.Source.Port()))
-	c[colDestinationAddr].put(w.addr(e.Destination.Addr()))
-	c[colDestinationPort].put(uint64(e.Destination.Port()))
-	c[colPeerAddr].put(w.addr(e.Peer.Addr()))
-	c[colPeerPort].put(uint64(e.Peer.Port()))
-	c[colPID].put(uint64(e.Process.PID))
-	c[colProcess].put(w.string(e.Process.Name))
-	c[colUnit].put(w.string(e.Process.Unit))
-	c[colContainer].put(w.string(e.Process.Container))
-	c[colPodUID].put(w.string(e.Process.PodUID))
+func (enc *encoder) putSocket(e *Event, i int) {
+	v, d := &enc.values, &enc.dict
+	v[colSourceAddr][i] = d.addr(e.Source.Addr())
+	v[colSourcePort][i] = uint64(e.Source.Port())
+	v[colDestinationAddr][i] = d.addr(e.Destination.Addr())
+	v[colDestinationPort][i] = uint64(e.Destination.Port())
+	v[colPeerAddr][i] = d.addr(e.Peer.Addr())
+	v[colPeerPort][i] = uint64(e.Peer.Port())
+	v[colPID][i] = uint64(e.Process.PID)
+	v[colProcess][i] = d.string(e.Process.Name)
+	v[colUnit][i] = d.string(e.Process.Unit)
+	v[colContainer][i] = d.string(e.Process.Container)
+	v[colPodUID][i] = d.string(e.Process.PodUID)
 }
 
-// putTrace writes the ids as bytes behind their length: as strings they would
-// each be an entry of the dict.
-func (enc *encoder) putTrace(e *Event) (err error) {
+func (enc *encoder) putEndpoint(first int, p *Endpoint, i int) {
+	v, d := enc.values[first:first+8], &enc.dict
+	v[0][i] = d.string(p.Namespace)
+	v[1][i] = d.string(p.Workload)
+	v[2][i] = d.string(p.Kind)
+	v[3][i] = d.string(p.Pod)
+	v[4][i] = d.string(p.Service)
+	v[5][i] = d.string(p.Node)
+	v[6][i] = d.string(p.Zone)
+	v[7][i] = d.string(p.Container)
+}
+
+// putIDs appends the bytes of the events' ids behind their number: as strings,
+// ids would each be an entry of the dict.
+func (enc *encoder) putIDs(events []Event) {
 	trace, span := &enc.columns[colTraceID], &enc.columns[colSpanID]
-	if e.TraceID == "" && e.SpanID == "" {
-		trace.put(0)
-		span.put(0)
-		return nil
+	for i := range events {
+		trace.putID(events[i].TraceID)
+		span.putID(events[i].SpanID)
 	}
-	if len(e.TraceID) != 0 && len(e.TraceID) != 32 || len(e.SpanID) != 0 && len(e.SpanID) != 16 {
-		return fmt.Errorf("trace id %q, span id %q: not 32 and 16 hex digits", e.TraceID, e.SpanID)
-	}
-	trace.put(uint64(len(e.TraceID) / 2))
-	if trace.b, err = hex.AppendDecode(trace.b, []byte(e.TraceID)); err != nil {
-		return fmt.Errorf("trace id %q: %w", e.TraceID, err)
-	}
-	span.put(uint64(len(e.SpanID) / 2))
-	if span.b, err = hex.AppendDecode(span.b, []byte(e.SpanID)); err != nil {
-		return fmt.Errorf("span id %q: %w", e.SpanID, err)
-	}
-	return nil
 }
 
-func (enc *encoder) putEndpoint(first int, p *Endpoint) {
-	c, w := enc.columns[first:first+8], &enc.dict
-	c[0].put(w.string(p.Namespace))
-	c[1].put(w.string(p.Workload))
-	c[2].put(w.string(p.Kind))
-	c[3].put(w.string(p.Pod))
-	c[4].put(w.string(p.Service))
-	c[5].put(w.string(p.Node))
-	c[6].put(w.string(p.Zone))
-	c[7].put(w.string(p.Container))
+func (c *column) putID(id string) {
+	c.b = append(c.b, byte(len(id)/2))
+	if id != "" {
+		c.b, _ = hex.AppendDecode(c.b, []byte(id)) // check has seen that it is hex
+	}
 }
 
-// check is what an encoder refuses of an event, besides malformed ids.
+// check is what an encoder refuses of an event, besides long strings.
 func (e *Event) check() error {
 	if e.WaitNS|e.ProcessingNS|e.TransferNS < 0 {
 		return fmt.Errorf("negative duration: wait %d, processing %d, transfer %d ns", e.WaitNS, e.ProcessingNS, e.TransferNS)
@@ -208,5 +210,17 @@ func (e *Event) check() error {
 		return fmt.Errorf("wait %d, processing %d and transfer %d ns are not its %d ns",
 			e.WaitNS, e.ProcessingNS, e.TransferNS, e.EndNS-e.StartNS)
 	}
+	if (e.TraceID != "" || e.SpanID != "") && (!isID(e.TraceID, 32) || !isID(e.SpanID, 16)) {
+		return fmt.Errorf("trace id %q, span id %q: not 32 and 16 lower-case hex digits", e.TraceID, e.SpanID)
+	}
 	return nil
+}
+
+func isID(id string, digits int) bool {
+	for _, c := range []byte(id) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return id == "" || len(id) == digits
 }
