@@ -296,9 +296,8 @@ func lateness(t *testing.T, url string) func() float64 {
 			}
 			for i := range latency.Points {
 				p := &latency.Points[i]
-				for range p.Hist.Count {
-					lags = append(lags, time.Since(time.Unix(0, p.StartNS+p.WindowNS)).Seconds())
-				}
+				lag := time.Since(time.Unix(0, p.StartNS+p.WindowNS)).Seconds()
+				lags = append(lags, slices.Repeat([]float64{lag}, int(p.Hist.Count))...)
 			}
 		})
 		if err != nil {

@@ -25,10 +25,10 @@ func counting(t *testing.T) (string, *atomic.Int64) {
 		case strings.HasPrefix(r.URL.Path, "/missing"):
 			w.WriteHeader(http.StatusNotFound)
 		case r.Method == http.MethodPost:
-			io.WriteString(w, string(body))
+			_, _ = io.WriteString(w, string(body))
 		default:
 			w.(http.Flusher).Flush() // chunked
-			io.WriteString(w, "hello")
+			_, _ = io.WriteString(w, "hello")
 		}
 	}))
 	t.Cleanup(s.Close)

@@ -62,7 +62,7 @@ func (p *Process) Kill() {
 		return
 	}
 	_ = p.cmd.Process.Kill()
-	<-p.exit
+	_ = <-p.exit // "killed"
 	p.cmd = nil
 }
 

@@ -64,16 +64,16 @@ func handle(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(n)
 	case "sleep":
 		time.Sleep(time.Duration(n) * time.Millisecond)
-		io.WriteString(w, "slept")
+		_, _ = io.WriteString(w, "slept")
 	case "early": // answer first, read the body afterwards
 		control := http.NewResponseController(w)
 		_ = control.EnableFullDuplex()
-		io.WriteString(w, "early")
+		_, _ = io.WriteString(w, "early")
 		_ = control.Flush()
-		io.Copy(io.Discard, r.Body)
+		_, _ = io.Copy(io.Discard, r.Body)
 	case "hints":
 		w.WriteHeader(http.StatusEarlyHints)
-		io.WriteString(w, "hinted")
+		_, _ = io.WriteString(w, "hinted")
 	case "upload":
 		size, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, size)
@@ -97,6 +97,6 @@ func echo(w http.ResponseWriter) {
 		return
 	}
 	defer c.Close()
-	io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-	io.Copy(c, rw)
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	_, _ = io.Copy(c, rw) // until the client hangs up
 }
