@@ -2,7 +2,9 @@ package query
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -102,8 +104,11 @@ type Stage struct {
 	RawEnriched  uint64               // newest raw frame that was enriched
 	EnrichedLast uint64               // newest enriched frame
 	Counted      uint64               // newest enriched frame that is in a commit
-	Watermark    time.Time            // zero if there is no commit yet
-	Idle         bool
+
+	// When the oldest frame was stored that waits for the enricher and for the
+	// aggregator; zero if none does. Only ReadStages fills them.
+	Unenriched time.Time
+	Uncounted  time.Time
 }
 
 // Behind reports whether there is input that isn't counted yet.
@@ -115,7 +120,37 @@ func ReadStages(ctx context.Context, c *bus.Conn) ([]Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readStages(ctx, c, p)
+	stages, err := readStages(ctx, c, p)
+	if err != nil {
+		return nil, err
+	}
+	for i := range stages {
+		s := &stages[i]
+		if s.RawLast > s.RawEnriched {
+			s.Unenriched, err = storedAfter(ctx, c, proto.StreamRaw, proto.RawPartitionSubjects(s.Partition), s.RawEnriched)
+		}
+		if err == nil && s.EnrichedLast > s.Counted {
+			s.Uncounted, err = storedAfter(ctx, c, proto.StreamEnriched, proto.EnrichedSubject(s.Partition), s.Counted)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return stages, nil
+}
+
+// storedAfter is when the first message after a sequence was stored.
+func storedAfter(ctx context.Context, c *bus.Conn, stream, subject string, seq uint64) (time.Time, error) {
+	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject}, StartSeq: seq + 1, StopAtEnd: true, MaxBytes: proto.MaxMessageBytes})
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer r.Close()
+	m, err := r.Next(ctx)
+	if errors.Is(err, io.EOF) {
+		return time.Time{}, nil // it expired just now
+	}
+	return m.Time, err
 }
 
 func readStages(ctx context.Context, c *bus.Conn, p *progress) ([]Stage, error) {
@@ -128,7 +163,6 @@ func readStages(ctx context.Context, c *bus.Conn, p *progress) ([]Stage, error) 
 			if commit.Position.Index > 0 || commit.Position.Seq == 0 {
 				s.Counted = commit.Position.Seq
 			}
-			s.Watermark, s.Idle = time.Unix(0, commit.WatermarkNS), commit.Idle
 		}
 	}
 	// Enriched first: a frame stored in between then looks unread, never read.

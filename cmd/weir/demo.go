@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirstream/weir/internal/demo"
+)
+
+const shopCommandName = "demo-shop"
+
+// shopCommand is one process of the shop that `weir up --demo` runs. It is
+// hidden: without the parent's sockets it can do nothing.
+func (a *app) shopCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    shopCommandName + " SERVICE",
+		Short:  "One process of the demo shop",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return demo.Child(cmd.Context(), args[0], cmd.InOrStdin())
+		},
+	}
+}
+
+// shop is the demo of `weir up`: its processes are this program again.
+func (a *app) shop(dataDir string) (demo.Config, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return demo.Config{}, fmt.Errorf("find this program: %w", err)
+	}
+	return demo.Config{
+		Command: []string{self, shopCommandName},
+		Dir:     filepath.Join(dataDir, "shop"),
+		Output:  a.stderr,
+	}, nil
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/query"
+)
+
+const (
+	doctorTimeout  = 20 * time.Second // of all questions to NATS together
+	silent         = 10 * time.Second // agents send a frame a second
+	enricherLate   = 5 * time.Second
+	aggregatorLate = 30 * time.Second // a window and its two seconds are no delay
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	var o outputFlag
+	var cgroup string
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		GroupID: groupHost,
+		Short:   "What is missing, what it costs, and how to fix it",
+		Long: `Looks at this host, at NATS and at the pipeline, and prints a line for each thing:
+ok, note (how Weir is), warn, or fail, with what it costs and how to fix it.
+It changes nothing. Exit 1 if something fails.`,
+		Example: `  sudo weir doctor
+  weir doctor --server nats://nats:4222 -o json | jq '.[] | select(.status == "fail")'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			given := cmd.Flags().Changed("server") || a.context != ""
+			ctx, cancel := context.WithTimeout(cmd.Context(), doctorTimeout)
+			defer cancel()
+			checks := append(hostChecks(cgroup), a.pipelineChecks(ctx, given)...)
+			return a.printChecks(o.format, append(checks, unseen()...))
+		},
+	}
+	o.add(cmd)
+	cmd.Flags().StringVar(&cgroup, "cgroup", "", "look at this cgroup v2 `folder` instead of the root")
+	return cmd
+}
+
+// pipelineChecks look at NATS, the streams and how far behind the services are.
+// Whoever didn't name a server may not have started one yet.
+func (a *app) pipelineChecks(ctx context.Context, given bool) []check {
+	c, err := a.connect(ctx)
+	if err != nil {
+		status := statusWarn
+		if given {
+			status = statusFail
+		}
+		return []check{{Name: "nats", Status: status, Found: err.Error(), Costs: "there is nothing to read"}}
+	}
+	defer c.Close()
+	checks := []check{{Name: "nats", Status: statusOK, Found: c.URL()}}
+	switch err := c.Verify(ctx); {
+	case errors.Is(err, bus.ErrNoStream):
+		return append(checks, check{Name: "streams", Status: statusFail, Found: oneLine(err), Costs: "there is nothing to read",
+			Fix: "start `weir up`, or run `weir provision`"})
+	case err != nil:
+		checks = append(checks, check{Name: "streams", Status: statusFail, Found: oneLine(err), Costs: "what Weir promises of them may not hold",
+			Fix: "change them back with `nats stream edit`, or use another NATS account"})
+	default:
+		checks = append(checks, check{Name: "streams", Status: statusOK, Found: "configured as they should be"})
+	}
+	stages, err := query.ReadStages(ctx, c)
+	if err != nil {
+		return append(checks, check{Name: "pipeline", Status: statusFail, Found: oneLine(err), Costs: "how far behind it is isn't known",
+			Fix: "look at the permissions of this NATS user"})
+	}
+	return append(checks, stageChecks(stages, now())...)
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// stageChecks say how far behind each service is, at most over all partitions,
+// and which agents are silent.
+func stageChecks(stages []query.Stage, now time.Time) []check {
+	var unenriched, uncounted time.Duration
+	var quiet []string
+	agents := 0
+	for _, s := range stages {
+		if !s.Unenriched.IsZero() {
+			unenriched = max(unenriched, now.Sub(s.Unenriched))
+		}
+		if !s.Uncounted.IsZero() {
+			uncounted = max(uncounted, now.Sub(s.Uncounted))
+		}
+		for node, heard := range s.Nodes {
+			agents++
+			if ago := now.Sub(heard); ago > silent {
+				quiet = append(quiet, fmt.Sprintf("%s for %s", node, ago.Round(time.Second)))
+			}
+		}
+	}
+	slices.Sort(quiet)
+	agent := check{Name: "agents", Status: statusOK, Found: fmt.Sprintf("%d heard from in the last %s", agents, silent)}
+	switch {
+	case agents == 0:
+		agent.Status, agent.Found = statusWarn, "none was heard from in the last two hours"
+	case len(quiet) > 0:
+		agent.Status, agent.Found = statusWarn, "silent: "+strings.Join(quiet, ", ")
+	}
+	if agent.Status == statusWarn {
+		agent.Costs, agent.Fix = "their hosts are not measured", "start `weir up` or weir-agent there"
+	}
+	return []check{agent, lag("enricher", unenriched, enricherLate), lag("aggregator", uncounted, aggregatorLate)}
+}
+
+func lag(service string, behind, late time.Duration) check {
+	c := check{Name: service, Status: statusOK, Found: "keeps up"}
+	if behind > late {
+		c.Status, c.Found = statusWarn, behind.Round(time.Second).String()+" behind"
+		c.Costs = "latencies appear late; what waits for hours expires and is counted as lost"
+		c.Fix = fmt.Sprintf("start `weir %s`, or more of them", service)
+	}
+	return c
+}
+
+func (a *app) printChecks(format string, checks []check) error {
+	failed := false
+	t := table{coloured: a.coloured()}
+	for _, c := range checks {
+		failed = failed || c.Status == statusFail
+		status := cell{text: c.Status}
+		switch c.Status {
+		case statusOK:
+			status.style = green
+		case statusNote:
+			status.style = faint
+		case statusWarn:
+			status.style = yellow
+		case statusFail:
+			status.style = red
+		}
+		found := c.Found
+		if c.Costs != "" {
+			found += ": " + c.Costs
+		}
+		if c.Fix != "" {
+			found += ". Fix: " + c.Fix
+		}
+		t.add(status, text(c.Name), text(found))
+	}
+	var err error
+	if format == "table" {
+		err = t.write(a.stdout)
+	} else {
+		err = writeJSON(a.stdout, format, checks)
+	}
+	if err == nil && failed {
+		return errSilent
+	}
+	return err
+}

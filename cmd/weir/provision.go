@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirstream/weir/internal/bus"
+)
+
+func (a *app) provisionCommand() *cobra.Command {
+	layout := bus.Layout{}
+	cmd := &cobra.Command{
+		Use:     "provision",
+		GroupID: groupParts,
+		Short:   "Create the streams of an install",
+		Long: `Creates the streams and buckets that don't exist yet, and changes nothing if one
+exists with a configuration that promises something else. The number of
+partitions is for life: it bounds how many replicas can share the work.`,
+		Example: `  weir provision --server nats://nats:4222 --partitions 8 --replicas 3`,
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.provision(cmd.Context(), layout) },
+	}
+	cmd.Flags().IntVar(&layout.Partitions, "partitions", 1, "power of two from 1 to 64")
+	cmd.Flags().IntVar(&layout.Replicas, "replicas", 1, "copies of each stream: 1, 3 or 5")
+	cmd.Flags().Int64Var(&layout.RawBytes, "raw-bytes", 0, "bound of WEIR_RAW on disk (default 1 GiB)")
+	cmd.Flags().Int64Var(&layout.EnrichedBytes, "enriched-bytes", 0, "bound of WEIR_ENRICHED on disk (default 2 GiB)")
+	cmd.Flags().Int64Var(&layout.LatencyBytes, "latency-bytes", 0, "bound of WEIR_LATENCY on disk (default 3 GiB)")
+	cmd.Flags().String("config", "", "YAML `file` of these settings")
+	return cmd
+}
+
+func (a *app) provision(ctx context.Context, layout bus.Layout) error {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.Provision(ctx, layout); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "streams are ready at %s\n", c.URL())
+	return err
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirstream/weir/aggregator"
+	"github.com/weirstream/weir/cmd/internal/service"
+	"github.com/weirstream/weir/enricher"
+	"github.com/weirstream/weir/internal/bus"
+)
+
+// serviceFlags are those of a service that runs in a process of its own.
+type serviceFlags struct{ http, name, level string }
+
+func (f *serviceFlags) add(cmd *cobra.Command, http string) {
+	host, _ := os.Hostname()
+	cmd.Flags().StringVar(&f.http, "http", http, "`address` of /healthz, /readyz and /metrics")
+	cmd.Flags().StringVar(&f.name, "name", fmt.Sprintf("%s-%d", host, os.Getpid()), "`name` of this replica, unique among those that run")
+	cmd.Flags().StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().String("config", "", "YAML `file` of these settings")
+	cmd.Flags().Lookup("name").DefValue = "host and process id"
+}
+
+// serve connects a service and runs it.
+func (a *app) serve(ctx context.Context, f *serviceFlags, run func(context.Context, *bus.Conn, *slog.Logger) error) error {
+	log, err := service.Logger(a.stderr, f.level)
+	if err != nil {
+		return usageError{err}
+	}
+	if err := service.CheckHTTP(f.http); err != nil {
+		return err
+	}
+	options, err := a.busOptions()
+	if err != nil {
+		return err
+	}
+	options.Name = "weir " + f.name
+	c, err := bus.Connect(ctx, options, log)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return run(ctx, c, log)
+}
+
+func (a *app) enricherCommand() *cobra.Command {
+	f := &serviceFlags{}
+	cmd := &cobra.Command{
+		Use:     "enricher",
+		GroupID: groupParts,
+		Short:   "WEIR_RAW → WEIR_ENRICHED: who is at each end",
+		Long:    "Names the workloads at both ends of every exchange. Replicas share the partitions.",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.serve(cmd.Context(), f, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
+				return enricher.Run(ctx, enricher.Config{Bus: c, Holder: f.name, HTTP: f.http}, log)
+			})
+		},
+	}
+	f.add(cmd, "127.0.0.1:7072")
+	return cmd
+}
+
+func (a *app) aggregatorCommand() *cobra.Command {
+	f := &serviceFlags{}
+	cmd := &cobra.Command{
+		Use:     "aggregator",
+		GroupID: groupParts,
+		Short:   "WEIR_ENRICHED → WEIR_LATENCY: histograms",
+		Long:    "Counts every exchange once, in histograms of ten seconds. Replicas share the partitions.",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.serve(cmd.Context(), f, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
+				return aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: f.name, HTTP: f.http}, log)
+			})
+		},
+	}
+	f.add(cmd, "127.0.0.1:7073")
+	return cmd
+}
