@@ -1,6 +1,5 @@
 # Every target is one line of help. Versions: Go from go.mod, tools from tools/*/go.mod.
 SHELL := /bin/bash
-CLANG ?= clang-19
 FUZZTIME ?= 30s
 BIN := bin
 
@@ -24,11 +23,11 @@ lint: ## gofmt, vet, golangci-lint with the import rules, clang-format
 	go tool -modfile=tools/golangci-lint/go.mod golangci-lint run ./...
 	clang-format-19 --dry-run --Werror bpf/*.c bpf/*.h
 
-generate: ## compile the kernel side for amd64 and arm64 and rewrite the bindings
-	BPF2GO_CC=$(CLANG) go generate ./bpf/...
+generate: ## compile the kernel side with clang-19 and rewrite the bindings
+	go generate ./bpf/...
 
-bench: ## every figure of docs/performance.md, with its target (root)
-	go run ./test/bench
+bench: ## every figure with its target, into docs/performance.md (root)
+	WEIR_REQUIRE=all WEIR_BENCH=full go test -count=1 -v -timeout 30m ./test/bench
 
 e2e: ## real servers, real clients: every request counted (root)
 	WEIR_REQUIRE=all go test -count=1 -v -timeout 20m ./test/e2e

@@ -62,7 +62,7 @@ func (p *Process) Kill() {
 		return
 	}
 	_ = p.cmd.Process.Kill()
-	_ = <-p.exit // "killed"
+	p.t.Logf("%s: %v", p.Name, <-p.exit)
 	p.cmd = nil
 }
 
