@@ -60,6 +60,10 @@ func (t *tracker) record(r *record) {
 		return
 	}
 	c := t.conns[r.Cookie]
+	if c != nil && c.known && r.Kind == bpf.KindConn && c.tuple != infoTuple(r.info) {
+		t.close(c, r) // the socket was connected again, to another address
+		c = nil
+	}
 	switch {
 	case c != nil:
 		t.lru.MoveToFront(c.element)

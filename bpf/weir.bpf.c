@@ -217,7 +217,7 @@ static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *p, c
 	if (skb->len < p->off)
 		return false;
 	p->len = skb->len - p->off;
-	p->seq = bpf_ntohl(tcp->seq);
+	p->seq = bpf_ntohl(tcp->seq) + !!(tcp->flags & 2); /* a SYN counts for one */
 	p->sport = bpf_ntohs(tcp->source);
 	p->dport = bpf_ntohs(tcp->destination);
 	p->fin = tcp->flags & 1;
@@ -678,6 +678,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 	tcp = bpf_tcp_sock(sk);
 	if (!tcp)
 		return 1;
+	if (connects) /* a socket may be connected again */
+		__builtin_memset(st, 0, sizeof(*st));
 	if (!st->cookie) {
 		skc = (void *)bpf_skc_to_tcp_sock(sk);
 		if (!skc)
@@ -692,8 +694,6 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			current_process(st);
 	}
 	if (p.len) {
-		if (p.syn)
-			p.seq++;
 		/* a retransmission, or a segment received before */
 		if ((__s32)(p.seq + p.len - (egress ? tcp->snd_nxt : tcp->rcv_nxt)) <= 0)
 			return 1;
