@@ -113,6 +113,24 @@ func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (*Message
 	return m, nil
 }
 
+// LastSequence asks the leader of a stream for the sequence of a subject's last
+// message; 0 if there is none.
+func (c *Conn) LastSequence(ctx context.Context, stream, subject string) (uint64, error) {
+	a, cancel, err := c.attempt(ctx, requestTimeout)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	m, err := c.lastFromLeader(a, stream, subject)
+	if err != nil {
+		return 0, fmt.Errorf("read last message of %s in %s: %w", subject, stream, err)
+	}
+	if m == nil {
+		return 0, nil
+	}
+	return m.Sequence, nil
+}
+
 // noMessage returns nil for the error that says there is no message.
 func noMessage(err *jetstream.APIError) error {
 	switch err.ErrorCode {
