@@ -230,7 +230,7 @@ func (l *loop) tick(now int64, stopping bool) {
 		return
 	}
 	l.clock.measure()
-	l.losses(now)
+	l.losses(now, stopping)
 	l.flush(now)
 }
 

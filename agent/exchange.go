@@ -120,8 +120,9 @@ type ringLoss struct {
 	since int64
 }
 
-// losses reads the kernel's counters and tells what is new in them.
-func (l *loop) losses(now int64) {
+// losses reads the kernel's counters and tells what is new in them; the last
+// time it doesn't wait for turn numbers.
+func (l *loop) losses(now int64, last bool) {
 	c, err := l.capture.Counters()
 	if err != nil {
 		l.log.Error("counters_unreadable", "error", err)
@@ -137,7 +138,7 @@ func (l *loop) losses(now int64) {
 	told := min(l.tracker.missing, r.open)
 	r.open -= told
 	l.tracker.missing = 0
-	if r.open > 0 && now-r.since > lossNS {
+	if r.open > 0 && (last || now-r.since > lossNS) {
 		l.batch.lost(proto.LossRing, proto.UnitRecords, r.open)
 		r.open = 0
 	}
