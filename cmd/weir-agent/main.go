@@ -20,6 +20,7 @@ import (
 	"github.com/weirstream/weir/agent"
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/status"
 )
 
 func main() {
@@ -97,11 +98,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usageError{err}
 	}
-	listener, err := service.Listen(o.http)
-	if err != nil {
+	if err := service.CheckHTTP(o.http); err != nil {
 		return err
 	}
-	defer listener.Close()
 	c, err := bus.Connect(ctx, bus.Options{URL: o.server, Creds: o.creds, Name: "weir-agent " + o.node}, log)
 	if err != nil {
 		return err
@@ -119,7 +118,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer stop()
 	g, gctx := errgroup.WithContext(serving)
 	g.Go(func() error {
-		return service.Serve(gctx, listener, metrics, func() error {
+		return status.Serve(gctx, o.http, metrics, func() error {
 			if !capturing.Load() {
 				return errors.New("not capturing yet")
 			}
@@ -133,7 +132,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		defer stop()
 		return agent.Run(watching, agent.Config{
 			Node: o.node, Cluster: o.cluster, Partitions: uint32(partitions), Bus: c,
-			Cgroup: o.cgroup, OwnPorts: service.Ports(listener), LockFile: o.lockFile, Routes: o.routes,
+			Cgroup: o.cgroup, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Routes: o.routes,
 			Metrics: metrics,
 			Ready:   func(agent.Info) { capturing.Store(true) },
 		}, log)
