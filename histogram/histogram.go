@@ -2,6 +2,7 @@ package histogram
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -44,7 +45,7 @@ func (h *Histogram) Record(ns int64) {
 		h.Scale, h.MinNS, h.MaxNS = RecordScale, ns, ns
 	}
 	h.Count++
-	h.SumNS += ns
+	h.addSum(ns)
 	h.MinNS, h.MaxNS = min(h.MinNS, ns), max(h.MaxNS, ns)
 	if ns == 0 {
 		h.ZeroCount++
@@ -73,7 +74,7 @@ func (h *Histogram) Merge(o *Histogram) {
 	}
 	h.Downscale(o.Scale)
 	h.Count += o.Count
-	h.SumNS += o.SumNS
+	h.addSum(o.SumNS)
 	h.MinNS, h.MaxNS = min(h.MinNS, o.MinNS), max(h.MaxNS, o.MaxNS)
 	h.ZeroCount += o.ZeroCount
 
@@ -94,6 +95,13 @@ func (h *Histogram) Merge(o *Histogram) {
 	}
 	for i, n := range buckets {
 		h.Buckets[(offset+int32(i))>>shift-h.Offset] += n
+	}
+}
+
+// addSum stays at the largest sum, 292 years, rather than wrap around.
+func (h *Histogram) addSum(ns int64) {
+	if h.SumNS += ns; h.SumNS < 0 {
+		h.SumNS = math.MaxInt64
 	}
 }
 
@@ -189,7 +197,8 @@ func trim(offset int32, buckets []uint64) (int32, []uint64) {
 
 // Validate refuses what can't be a histogram of durations: a scale outside
 // −4…8, more than 1,024 buckets, buckets for durations no int64 of nanoseconds
-// holds, counts that don't add up. What passes can be merged with anything.
+// holds, counts that don't add up, negative sums. What passes can be merged with
+// anything.
 func (h *Histogram) Validate() error {
 	if h.Scale < MinScale || h.Scale > MaxScale {
 		return fmt.Errorf("validate histogram: scale %d is outside %d to %d", h.Scale, MinScale, MaxScale)
@@ -212,8 +221,8 @@ func (h *Histogram) Validate() error {
 	if sum != h.Count {
 		return fmt.Errorf("validate histogram: count is %d, buckets hold %d", h.Count, sum)
 	}
-	if h.Count > 0 && (h.MinNS < 0 || h.MinNS > h.MaxNS) {
-		return fmt.Errorf("validate histogram: least %d ns, greatest %d ns", h.MinNS, h.MaxNS)
+	if h.Count > 0 && (h.SumNS < 0 || h.MinNS < 0 || h.MinNS > h.MaxNS) {
+		return fmt.Errorf("validate histogram: sum %d, least %d, greatest %d ns", h.SumNS, h.MinNS, h.MaxNS)
 	}
 	return nil
 }

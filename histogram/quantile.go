@@ -12,19 +12,19 @@ func (h *Histogram) Quantile(q float64) float64 {
 		return 0
 	}
 	least, greatest := float64(h.MinNS), float64(h.MaxNS)
-	rank := math.Ceil(q * float64(h.Count))
-	if !(rank > 1) { // also NaN
+	exact := math.Ceil(q * float64(h.Count))
+	if !(exact > 1) { // also NaN
 		return least
 	}
-	if rank >= float64(h.Count) {
+	if exact >= float64(h.Count) {
 		return greatest
 	}
-	seen := h.ZeroCount
-	if float64(seen) >= rank {
+	rank, seen := uint64(exact), h.ZeroCount
+	if seen >= rank {
 		return 0
 	}
 	for i, n := range h.Buckets {
-		if seen += n; float64(seen) >= rank {
+		if seen += n; seen >= rank {
 			l := boundNS(h.Offset+int32(i), h.Scale)
 			u := boundNS(h.Offset+int32(i)+1, h.Scale)
 			return max(least, min(greatest, 2*l*u/(l+u)))
