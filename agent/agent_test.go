@@ -214,7 +214,11 @@ func TestWhatARingTooSmallLosesIsCounted(t *testing.T) {
 		}
 	}
 	total := seen[proto.SideServer] + seen[proto.SideClient]
-	t.Logf("of %d at each end: %v seen, %d exchanges and %d records lost", n, seen, exchanges, records)
+	by := map[string]uint64{}
+	for _, l := range losses {
+		by[l.Reason+" "+l.Unit] += l.Count
+	}
+	t.Logf("of %d at each end: %v seen, lost %v", n, seen, by)
 	if exchanges == 0 {
 		t.Error("nothing was lost: the ring was large enough")
 	}
