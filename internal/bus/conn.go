@@ -201,15 +201,15 @@ func (c *Conn) Stats() Stats {
 // Close closes the connection. Lanes have nothing unanswered then: a publish
 // returns when it is stored.
 func (c *Conn) Close() {
-	c.nc.Close()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.end()
+	c.end() // first, so that what follows is not taken for a lost connection
 	select {
 	case <-c.closed:
 	default:
 		close(c.closed)
 	}
+	c.mu.Unlock()
+	c.nc.Close()
 }
 
 // randomID returns 16 random hex digits.
