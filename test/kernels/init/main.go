@@ -1,0 +1,80 @@
+// Command init is the first and only program of the machines that
+// test/kernels boots: it makes a host out of a bare kernel, runs the tests it
+// finds in /tests and switches off. What it prints goes to the serial console.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	result := "pass"
+	if err := run(); err != nil {
+		result = err.Error()
+	}
+	fmt.Printf("\nweir-result: %s\n", result)
+	unix.Sync()
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+		fmt.Println("switch off:", err)
+	}
+}
+
+func run() error {
+	if err := prepare(); err != nil {
+		return err
+	}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return fmt.Errorf("read kernel version: %w", err)
+	}
+	fmt.Printf("\nweir-kernel: %s\n", unix.ByteSliceToString(u.Release[:]))
+	tests, err := filepath.Glob("/tests/*.test")
+	if err != nil || len(tests) == 0 {
+		return fmt.Errorf("find tests: none in /tests: %w", err)
+	}
+	var errs []error
+	for _, path := range tests {
+		cmd := exec.Command(path, "-test.v", "-test.timeout=120s")
+		cmd.Dir, cmd.Stdout, cmd.Stderr = "/tmp", os.Stdout, os.Stdout
+		cmd.Env = []string{"WEIR_REQUIRE=all", "HOME=/tmp", "TMPDIR=/tmp", "PATH=/tests"}
+		if err := cmd.Run(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(path), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// prepare mounts what every host has, and brings loopback up.
+func prepare() error {
+	for _, m := range []struct{ fs, path string }{
+		{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}, {"cgroup2", "/sys/fs/cgroup"},
+		{"bpf", "/sys/fs/bpf"}, {"tmpfs", "/tmp"}, {"tmpfs", "/run"},
+	} {
+		if err := os.MkdirAll(m.path, 0o755); err != nil {
+			return fmt.Errorf("mount %s: %w", m.path, err)
+		}
+		if err := unix.Mount(m.fs, m.path, m.fs, 0, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", m.path, err)
+		}
+	}
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("bring loopback up: %w", err)
+	}
+	defer unix.Close(s)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return fmt.Errorf("bring loopback up: %w", err)
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("bring loopback up: %w", err)
+	}
+	return nil
+}
