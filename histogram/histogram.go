@@ -178,8 +178,14 @@ func (h *Histogram) Equal(o *Histogram) bool {
 		slices.Equal(h.Buckets, o.Buckets) && (len(h.Buckets) == 0 || h.Offset == o.Offset)
 }
 
-// Trim drops empty buckets at both ends, which others may have sent.
-func (h *Histogram) Trim() { h.Offset, h.Buckets = trim(h.Offset, h.Buckets) }
+// Trim brings what others have sent into the form that equal data has here: no
+// empty buckets at the ends, at most MaxBuckets.
+func (h *Histogram) Trim() {
+	h.Offset, h.Buckets = trim(h.Offset, h.Buckets)
+	if n := int32(len(h.Buckets)); n > MaxBuckets {
+		h.cover(h.Offset, h.Offset+n-1)
+	}
+}
 
 func trim(offset int32, buckets []uint64) (int32, []uint64) {
 	for len(buckets) > 0 && buckets[0] == 0 {
