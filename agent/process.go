@@ -60,9 +60,10 @@ func (p *processes) lookup(tgid uint32, comm string, cgroup uint64, now int64) *
 }
 
 var (
-	// A container id is 64 hex digits with Docker, containerd and CRI-O, or a
-	// UUID; runtimes put their name before it and ".scope" behind.
-	containerPattern = regexp.MustCompile(`^(?:[a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*[-:])?([0-9a-f]{64}|[0-9a-f]{32}(?:-[0-9]+)?)(?:\.scope)?$`)
+	// A container id is 64 hex digits with Docker, containerd, CRI-O and
+	// podman, which put their name before it and ".scope" behind; 32 and a
+	// number with ECS.
+	containerPattern = regexp.MustCompile(`^(?:[a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*[-:])?([0-9a-f]{64}|[0-9a-f]{32}-[0-9]+)(?:\.scope)?$`)
 	podPattern       = regexp.MustCompile(`pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$`)
 )
 

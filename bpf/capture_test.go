@@ -215,6 +215,7 @@ func TestBothEndsOfARequestAreSeen(t *testing.T) {
 				t.Fatal(got)
 			}
 			port := c.addr[strings.LastIndexByte(c.addr, ':')+1:]
+			ip := net.ParseIP(strings.Trim(addr[:strings.LastIndexByte(addr, ':')], "[]"))
 			var server, client []seen
 			conns := map[uint64]*ConnInfo{}
 			for _, s := range records(t, ring) {
@@ -224,6 +225,16 @@ func TestBothEndsOfARequestAreSeen(t *testing.T) {
 				i := conns[s.Cookie]
 				if i == nil {
 					continue // somebody else's
+				}
+				if port == fmt.Sprint(i.Lport) || port == fmt.Sprint(i.Rport) {
+					for _, b := range [][16]uint8{i.Laddr, i.Raddr} {
+						if got := net.IP(b[:map[uint8]int{4: 4, 6: 16}[i.Family]]); !got.Equal(ip) {
+							t.Errorf("address %v, want %v", got, ip)
+						}
+					}
+					if i.PeerPort != 0 {
+						t.Errorf("peer %v:%d, but there is no NAT", i.Peer, i.PeerPort)
+					}
 				}
 				switch port {
 				case fmt.Sprint(i.Lport):

@@ -167,8 +167,8 @@ static __always_inline void fill_addresses(struct conn_info *i, const struct soc
 	i->netns = BPF_CORE_READ(sk, skc_net.net, ns.inum);
 	if (BPF_CORE_READ(sk, skc_family) == AF_INET_) {
 		i->family = 4;
-		BPF_CORE_READ_INTO(i->laddr, sk, skc_rcv_saddr);
-		BPF_CORE_READ_INTO(i->raddr, sk, skc_daddr);
+		*(__u32 *)i->laddr = BPF_CORE_READ(sk, skc_rcv_saddr);
+		*(__u32 *)i->raddr = BPF_CORE_READ(sk, skc_daddr);
 	} else {
 		i->family = 6;
 		BPF_CORE_READ_INTO(&i->laddr, sk, skc_v6_rcv_saddr.in6_u.u6_addr8);
