@@ -141,7 +141,7 @@ func ReadStages(ctx context.Context, c *bus.Conn) ([]Stage, error) {
 
 // storedAfter is when the first message after a sequence was stored.
 func storedAfter(ctx context.Context, c *bus.Conn, stream, subject string, seq uint64) (time.Time, error) {
-	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject}, StartSeq: seq + 1, StopAtEnd: true, MaxBytes: proto.MaxMessageBytes})
+	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject}, StartSeq: seq + 1, StopAtEnd: true})
 	if err != nil {
 		return time.Time{}, err
 	}
