@@ -130,6 +130,9 @@ func (d *decoder) readDict(r *reader) {
 	d.lens, d.buf = d.lens[:0], d.buf[:0]
 	for range r.array(MaxFrameEvents * numColumns) {
 		s := r.text()
+		if r.err != nil {
+			return
+		}
 		d.lens, d.buf = append(d.lens, len(s)), append(d.buf, s...)
 	}
 	all := string(d.buf)

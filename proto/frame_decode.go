@@ -11,6 +11,7 @@ import (
 
 var (
 	errAddr  = errors.New("an address is not of 4 or 16 bytes")
+	errID    = errors.New("a trace id is not of 16 bytes or a span id not of 8")
 	errNetNS = errors.New("column netns holds what is not an inode")
 )
 
@@ -161,7 +162,7 @@ func (f *Frame) takeEvents(count int) error {
 			}
 			d.takeExchange(e, i)
 			d.takeSocket(e, i)
-			e.TraceID, e.SpanID = d.columns[colTraceID].id(traces), d.columns[colSpanID].id(spans)
+			e.TraceID, e.SpanID = d.id(colTraceID, traces, 16), d.id(colSpanID, spans, 8)
 			if f.Enriched {
 				d.takeEndpoint(colSource, &e.From, i)
 				d.takeEndpoint(colDestination, &e.To, i)
@@ -170,12 +171,15 @@ func (f *Frame) takeEvents(count int) error {
 			}
 		}
 	}
+	if d.err != nil {
+		return d.err
+	}
 	for i := range d.columns {
 		if c := &d.columns[i]; c.at != len(c.b) && (i < colSource || f.Enriched) {
 			return fmt.Errorf("column %s has %d bytes, its values end at %d", columnNames[i], len(c.b), c.at)
 		}
 	}
-	return d.err
+	return nil
 }
 
 // takeStrip reads the next n values of every column that was sent.
@@ -280,17 +284,19 @@ func (c *column) hex() string {
 	return ""
 }
 
-func (c *column) id(all string) string {
+func (d *decoder) id(column int, all string, size int) string {
+	c := &d.columns[column]
 	if c.b == nil {
 		return ""
 	}
-	if c.at >= len(c.b) {
-		c.at = len(c.b) + 1 // reported at the end as a column that doesn't fit
+	if c.at < len(c.b) && c.b[c.at] == 0 {
+		c.at++
 		return ""
 	}
 	from := c.at + 1
-	c.at = from + int(c.b[c.at])
-	if from == c.at || c.at > len(c.b) {
+	c.at = from + size
+	if c.at > len(c.b) || int(c.b[from-1]) != size {
+		d.err = errID
 		return ""
 	}
 	return all[2*from : 2*c.at]
