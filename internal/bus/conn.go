@@ -152,8 +152,15 @@ func (c *Conn) onReconnect(nc *nats.Conn) {
 	c.log.Info("nats_reconnected", "url", nc.ConnectedUrlRedacted())
 }
 
+// currentSession ends when the connection of now is lost.
+func (c *Conn) currentSession() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
 // attempt waits until connected and returns a context that ends with ctx,
-// with the connection, or after d (0: never).
+// with the connection, or after d.
 func (c *Conn) attempt(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc, error) {
 	for {
 		c.mu.Lock()
@@ -169,13 +176,7 @@ func (c *Conn) attempt(ctx context.Context, d time.Duration) (context.Context, c
 		if session.Err() != nil {
 			continue // that session ended while we looked
 		}
-		var a context.Context
-		var cancel context.CancelFunc
-		if d > 0 {
-			a, cancel = context.WithTimeout(session, d)
-		} else {
-			a, cancel = context.WithCancel(session)
-		}
+		a, cancel := context.WithTimeout(session, d)
 		stop := context.AfterFunc(ctx, cancel)
 		return a, func() { stop(); cancel() }, nil
 	}

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +13,15 @@ import (
 )
 
 const (
-	readerMaxBytes  = 4 << 20 // fetched ahead of the caller
-	readerIdleLimit = 30 * time.Second
-	readerHeartbeat = 2 * time.Second
+	readerMessages  = 256     // asked for at once: a few hundred frames are handled in a blink
+	readerBytes     = 4 << 20 // and at most so many; more than any message
+	readerSlack     = 64      // statuses and heartbeats
 	readerExpiry    = 10 * time.Second
+	readerHeartbeat = 2 * time.Second
+	readerIdleLimit = 30 * time.Second // then the server deletes the consumer
 )
+
+var errSilence = errors.New("no heartbeat from the server")
 
 // ErrRecreated says that the stream was deleted and made anew while it was
 // read: sequences begin again.
@@ -30,7 +35,6 @@ type ReadConfig struct {
 	StartTime time.Time // messages stored at or after it
 	Last      bool      // only the last message of each subject, then what follows
 	StopAtEnd bool      // Next returns io.EOF after the last message stored now
-	MaxBytes  int       // read ahead, 0 means 4 MiB
 }
 
 // Reader reads a stream in order and gives every message of its subjects
@@ -46,18 +50,16 @@ type Reader struct {
 	pending uint64 // messages after it, as the server last said
 	known   bool   // pending is of this consumer
 
-	session context.Context // of the consumer
-	cancel  context.CancelFunc
-	it      jetstream.MessagesContext
-	name    string
+	session context.Context // of the connection the consumer was made on
+	name    string          // of the consumer
+	sub     *nats.Subscription
+	inbox   chan *nats.Msg
 	deliver uint64 // consumer sequence of the last message given
+	wanted  int    // messages that the server still owes to the last request
 }
 
 // Read opens a reader. Close it after use.
 func (c *Conn) Read(ctx context.Context, cfg ReadConfig) (*Reader, error) {
-	if cfg.MaxBytes == 0 {
-		cfg.MaxBytes = readerMaxBytes
-	}
 	info, err := c.StreamInfo(ctx, cfg.Stream)
 	if err != nil {
 		return nil, err
@@ -111,20 +113,68 @@ func (r *Reader) atEnd() bool {
 
 // next gives one message of the current consumer, which it makes if needed.
 func (r *Reader) next(ctx context.Context) (Message, error) {
-	if r.it == nil {
+	if r.sub == nil {
 		if err := r.start(ctx); err != nil {
 			return Message{}, err
 		}
-		if r.atEnd() {
-			return Message{}, io.EOF
+	}
+	for !r.atEnd() {
+		if r.wanted == 0 {
+			if err := r.pull(); err != nil {
+				return Message{}, err
+			}
+		}
+		msg, err := r.receive(ctx)
+		if err != nil {
+			return Message{}, err
+		}
+		switch status := msg.Header.Get("Status"); {
+		case status == "":
+			return r.give(msg)
+		case status != "100": // not a heartbeat: the request has ended
+			r.wanted = 0
 		}
 	}
-	waiting, done := joinContext(r.session, ctx)
-	defer done()
-	msg, err := r.it.Next(jetstream.NextContext(waiting))
+	return Message{}, io.EOF
+}
+
+// pull asks the server for more. One request at a time is enough: the pause
+// between two is short compared with what one brings.
+func (r *Reader) pull() error {
+	request, err := json.Marshal(map[string]int64{
+		"batch": readerMessages, "max_bytes": readerBytes,
+		"expires": int64(readerExpiry), "idle_heartbeat": int64(readerHeartbeat),
+	})
 	if err != nil {
-		return Message{}, err
+		return err
 	}
+	r.wanted = readerMessages
+	return r.c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+r.cfg.Stream+"."+r.name, r.sub.Subject, request)
+}
+
+// receive waits for what the server sends, a heartbeat at least.
+func (r *Reader) receive(ctx context.Context) (*nats.Msg, error) {
+	select {
+	case msg := <-r.inbox:
+		return msg, nil
+	default:
+	}
+	silence := time.NewTimer(3 * readerHeartbeat)
+	defer silence.Stop()
+	select {
+	case msg := <-r.inbox:
+		return msg, nil
+	case <-silence.C:
+		return nil, errSilence
+	case <-r.session.Done():
+		return nil, nats.ErrDisconnected
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// give checks that a message is the next one.
+func (r *Reader) give(msg *nats.Msg) (Message, error) {
 	meta, err := msg.Metadata()
 	if err != nil {
 		return Message{}, err
@@ -135,17 +185,11 @@ func (r *Reader) next(ctx context.Context) (Message, error) {
 	if meta.Sequence.Stream <= r.last {
 		return Message{}, ErrRecreated
 	}
+	r.wanted--
 	r.deliver, r.last, r.pending = meta.Sequence.Consumer, meta.Sequence.Stream, meta.NumPending
-	m := Message{Subject: msg.Subject(), Sequence: r.last, Time: meta.Timestamp, Data: msg.Data()}
-	m.readHeaders(msg.Headers())
+	m := Message{Subject: msg.Subject, Sequence: r.last, Time: meta.Timestamp, Data: msg.Data}
+	m.readHeaders(msg.Header)
 	return m, nil
-}
-
-// joinContext ends with either of two contexts.
-func joinContext(a, b context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(a)
-	stop := context.AfterFunc(b, cancel)
-	return ctx, func() { stop(); cancel() }
 }
 
 // start makes a consumer that begins after the last message given.
@@ -155,6 +199,7 @@ func (r *Reader) start(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
+	r.session = r.c.currentSession()
 	consumer, err := r.c.js.CreateConsumer(a, r.cfg.Stream, r.consumerConfig())
 	if err != nil {
 		return err
@@ -166,20 +211,12 @@ func (r *Reader) start(ctx context.Context) error {
 	if !info.Created.Equal(r.created) {
 		return ErrRecreated
 	}
-	r.session, r.cancel, err = r.c.attempt(ctx, 0)
+	r.inbox = make(chan *nats.Msg, readerMessages+readerSlack)
+	r.sub, err = r.c.nc.ChanSubscribe(r.c.nc.NewInbox(), r.inbox)
 	if err != nil {
 		return err
 	}
-	it, err := consumer.Messages(
-		jetstream.PullMaxBytes(r.cfg.MaxBytes),
-		jetstream.PullExpiry(readerExpiry),
-		jetstream.PullHeartbeat(readerHeartbeat),
-		jetstream.WithMessagesErrOnMissingHeartbeat(true))
-	if err != nil {
-		r.cancel()
-		return err
-	}
-	r.it, r.name, r.deliver = it, consumer.CachedInfo().Name, 0
+	r.name, r.deliver, r.wanted = consumer.CachedInfo().Name, 0, 0
 	r.pending, r.known = consumer.CachedInfo().NumPending, true
 	return nil
 }
@@ -211,22 +248,26 @@ func (r *Reader) consumerConfig() jetstream.ConsumerConfig {
 	return cfg
 }
 
-// stop gives up the consumer; the server deletes it when nobody pulls.
+// stop gives up the consumer; the server deletes it when nobody asks.
 func (r *Reader) stop() {
-	if r.it == nil {
+	if r.sub == nil {
 		return
 	}
-	r.it.Stop()
-	r.cancel()
-	r.it, r.known = nil, false
+	if err := r.sub.Unsubscribe(); err != nil {
+		r.c.log.Debug("unsubscribe_failed", "subject", r.sub.Subject, "error", err)
+	}
+	r.sub, r.known = nil, false
 }
 
 // Close stops reading and deletes the consumer.
 func (r *Reader) Close() {
-	if r.it == nil {
+	if r.sub == nil {
 		return
 	}
 	r.stop()
+	if !r.c.Connected() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
 	if err := r.c.js.DeleteConsumer(ctx, r.cfg.Stream, r.name); err != nil {

@@ -1,0 +1,103 @@
+package bustest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+
+	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/proto"
+)
+
+// Load makes the frames of a node on which services call each other: every
+// call is seen at its server and at its client. The same seed gives the same
+// frames.
+type Load struct {
+	Node  string
+	Epoch proto.Epoch
+
+	r      *rand.Rand
+	seq    uint64
+	before uint64
+	want   Windows
+}
+
+// NewLoad begins at frame 1 of the epoch.
+func NewLoad(node string, epoch proto.Epoch, seed uint64) *Load {
+	return &Load{Node: node, Epoch: epoch, r: rand.New(rand.NewPCG(seed, 1)), want: make(Windows)}
+}
+
+// Services that Load knows, and where they listen.
+var services = []string{"front", "cart", "catalogue", "payment", "stock"}
+
+// Next makes a raw frame of n events (an even number: pairs of server and
+// client side) that ended during the second before endNS.
+func (l *Load) Next(n int, endNS int64) *proto.Frame {
+	l.seq++
+	f := &proto.Frame{
+		Cluster: "test", Node: l.Node, Epoch: l.Epoch, Seq: l.seq, Before: l.before,
+		WatermarkNS: endNS, Events: make([]proto.Event, 0, n),
+	}
+	for len(f.Events) < n {
+		server, client := l.call(endNS - l.r.Int64N(1e9))
+		f.Events = append(f.Events, server, client)
+		l.expect(&server)
+		l.expect(&client)
+	}
+	l.before += uint64(len(f.Events))
+	return f
+}
+
+// Want is what all frames made so far sum up to, without peers.
+func (l *Load) Want() Windows { return l.want }
+
+func (l *Load) expect(e *proto.Event) {
+	k := Key{
+		StartNS: e.EndNS / proto.WindowNS * proto.WindowNS, Side: e.Side, Workload: e.Process.Name,
+		Method: e.Method, Route: e.Route, Status: strconv.Itoa(int(e.Status)), Error: e.Error,
+	}
+	if l.want[k] == nil {
+		l.want[k] = new(histogram.Histogram)
+	}
+	l.want[k].Record(e.DurationNS())
+}
+
+// call makes one call between two services, at its server and its client.
+func (l *Load) call(endNS int64) (server, client proto.Event) {
+	from, to := l.r.IntN(len(services)), l.r.IntN(len(services))
+	wait := int64(math.Exp(l.r.NormFloat64()+10) + 1)
+	processing := int64(math.Exp(l.r.NormFloat64()+14) + 1)
+	transfer := int64(l.r.IntN(100_000))
+	status := []uint32{200, 200, 200, 200, 200, 200, 404, 500}[l.r.IntN(8)]
+	server = proto.Event{
+		Side: proto.SideServer, Protocol: "http", EndNS: endNS,
+		WaitNS: wait, ProcessingNS: processing, TransferNS: transfer,
+		RequestBytes: uint64(l.r.IntN(2000)), ResponseBytes: uint64(l.r.IntN(20000)),
+		Method: "GET", Route: "/" + services[to] + "/{id}/" + strconv.Itoa(l.r.IntN(8)), Status: status,
+		Source:      netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(20000+from*1000+to*100+l.r.IntN(8))),
+		Destination: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(8000+to)),
+		NetNS:       1, Process: process(to),
+	}
+	if status >= 500 {
+		server.Error = strconv.Itoa(int(status))
+	}
+	if l.r.IntN(100) == 0 {
+		server.TraceID, server.SpanID = fmt.Sprintf("%032x", l.r.Uint64()), fmt.Sprintf("%016x", l.r.Uint64())
+	}
+	client = server
+	client.Side, client.Process = proto.SideClient, process(from)
+	client.EndNS += 50_000
+	client.WaitNS, client.ProcessingNS = 0, wait+processing+60_000
+	if status >= 400 {
+		client.Error = strconv.Itoa(int(status))
+	}
+	server.StartNS = server.EndNS - server.WaitNS - server.ProcessingNS - server.TransferNS
+	client.StartNS = client.EndNS - client.WaitNS - client.ProcessingNS - client.TransferNS
+	return server, client
+}
+
+func process(service int) proto.Process {
+	return proto.Process{PID: uint32(100 + service), Name: services[service], Unit: services[service] + ".service"}
+}
