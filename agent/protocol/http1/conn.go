@@ -1,6 +1,10 @@
 package http1
 
-import "github.com/weirstream/weir/agent/protocol"
+import (
+	"bytes"
+
+	"github.com/weirstream/weir/agent/protocol"
+)
 
 // Conn is one TCP connection seen at one socket. The zero value must be Reset.
 //
@@ -26,7 +30,8 @@ type Conn struct {
 	blind  bool // response bytes went by unparsed while requests were pending
 	lost   bool // pairing was lost: requests are only counted, until one begins a turn
 	hidden bool // requests went by unparsed: a response without a request is one of theirs
-	deep   bool // the client doesn't wait for responses before its next turn
+	deep   bool // the client seems not to wait for its responses before its next turn
+	proven bool // it does not: unlike a response that is late, a lost one doesn't explain it
 }
 
 // answer is the response in progress, to the request at the queue's front.
@@ -77,6 +82,14 @@ func (c *Conn) response() *half {
 	return &c.half[2-c.role]
 }
 
+// candidates is how many requests the next response could belong to.
+func (c *Conn) candidates() int {
+	if c.hidden {
+		return c.queue.total + 2 // any number
+	}
+	return c.queue.total
+}
+
 // Segment takes the next piece of payload of either direction.
 func (c *Conn) Segment(s *protocol.Segment) {
 	if c.ignored || s.Len <= 0 {
@@ -102,17 +115,20 @@ func (c *Conn) Segment(s *protocol.Segment) {
 		data = data[min(uint64(len(data)), again):]
 		tail = tail[max(0, len(tail)-int(s.End()-off)):]
 	default:
-		fresh = fresh || gap > 0
-		c.hole(h, gap, s.Gap || gap > 0)
+		if s.Gap || gap > 0 {
+			fresh = true
+			c.hole(h, gap, true)
+			c.deep = c.proven
+		}
 	}
-	if c.mayResume(h, turn, fresh) && plausible(data, h != c.response(), h != c.request()) {
+	if c.mayResume(h, data, turn, fresh) && plausible(data, h != c.response(), h != c.request()) {
 		h.back, h.state = h.state, between
 	}
 	h.turn = turn
 	c.feed(h, data)
 	c.hole(h, s.End()-uint64(len(tail))-h.pos, false)
 	c.feed(h, tail)
-	if h.state == openChunks && h.ended() {
+	if h.state == openChunks && h == c.response() && c.candidates() == 1 && h.ended() { // of several it could be another's end
 		c.messageEnd(h)
 	}
 	if h.state != firstLine {
@@ -122,7 +138,7 @@ func (c *Conn) Segment(s *protocol.Segment) {
 
 // mayResume reports whether a segment that begins like a message is to be
 // believed, though the message before has no known end.
-func (c *Conn) mayResume(h *half, turn, fresh bool) bool {
+func (c *Conn) mayResume(h *half, data []byte, turn, fresh bool) bool {
 	response := h == c.response()
 	switch h.state {
 	case unsynced:
@@ -131,15 +147,15 @@ func (c *Conn) mayResume(h *half, turn, fresh bool) bool {
 		if !response {
 			return turn
 		}
-		more := c.queue.total > 1 || c.answer.status < 200
+		more := c.candidates() > 1 || c.answer.status < 200
 		return more && (turn || h.state != openClose)
 	case body, chunkSize:
-		// The request was answered before its body was sent, and it never will be.
+		// A request with Expect, answered before its body was sent: it may never be.
 		unsent := h.pos == h.end
 		if h.state == body {
 			unsent = h.end-h.pos == uint64(h.head.length)
 		}
-		return !response && turn && c.queue.total == 0 && unsent && h.line == nil
+		return !response && turn && c.queue.total == 0 && h.head.expects && unsent && bytes.IndexByte(data, '\n') >= 0
 	}
 	return false
 }
@@ -162,6 +178,7 @@ func (c *Conn) Read(off uint64, time int64) {
 	if off <= known {
 		return
 	}
+	c.readBefore(known)
 	if int(c.nreads) == len(c.reads) {
 		c.nreads-- // the oldest reads are the first of what is to come
 	}
@@ -221,18 +238,17 @@ func (c *Conn) Close(time int64) {
 // drain settles all pending requests: no more responses will come. fin: their
 // direction ended in order.
 func (c *Conn) drain(time int64, fin bool) {
-	if c.answer.status >= 200 {
+	if c.answer.status != 0 {
 		h := c.response()
 		state := h.state
 		if state == firstLine {
 			state = h.back
 		}
 		switch {
-		case state == openTurn:
-			c.blind = true // more responses may have followed unseen
-			c.finish(h.pos, h.lastTime, "")
-		case state == openChunks && string(h.recent[4:]) == "\r\n\r\n": // after trailers
-			c.blind = true
+		case (state == openTurn || state == openChunks) && (c.queue.total > 1 || c.answer.status < 200):
+			c.blind = true // any number of them may have been answered
+		case c.answer.status < 200:
+		case state == openTurn || state == openChunks && string(h.recent[4:]) == "\r\n\r\n": // after trailers
 			c.finish(h.pos, h.lastTime, "")
 		case state == openClose && fin:
 			c.finish(h.pos, time, "")

@@ -204,6 +204,7 @@ func (c *Conn) hole(h *half, n uint64, gap bool) {
 		c.truncated(h, gap)
 	case chunkSize, chunkEnd, trailers:
 		h.state = openChunks
+		c.hide(h, gap)
 	}
 	h.drop(c.shared)
 	h.recent = [8]byte{}

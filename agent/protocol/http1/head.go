@@ -12,6 +12,7 @@ type head struct {
 	chunked bool   // the last transfer coding is chunked
 	coded   bool   // the last transfer coding is another one
 	invalid bool   // no two readers would agree where it ends
+	expects bool   // Expect: the client may never send the body
 	field   field  // of the last line, for folded lines
 }
 
@@ -21,6 +22,7 @@ const (
 	otherField field = iota
 	contentLength
 	transferEncoding
+	expect
 	traceparent
 )
 
@@ -42,6 +44,14 @@ func requestLine(line []byte) (method, target []byte, version string, ok bool) {
 		return method, target, "2", true
 	}
 	return nil, nil, "", false
+}
+
+// cutRequestLine is requestLine for a line whose end wasn't captured. cut: nor was the target's.
+func cutRequestLine(line []byte) (method, target []byte, cut, ok bool) {
+	method, target, _ = bytes.Cut(line, []byte(" "))
+	target, _, whole := bytes.Cut(target, []byte(" "))
+	ok = len(method) > 0 && token(method) && len(target) > 0 && (target[0] == '/' || whole)
+	return method, target, !whole, ok
 }
 
 // statusLine returns the status code of "HTTP/1.x NNN reason", 0 if it isn't one.
@@ -154,7 +164,7 @@ func (h *head) line(line []byte) (field, []byte) {
 	}
 	name, value := line[:i], bytes.TrimSpace(line[i+1:])
 	if i > 0 && (name[i-1] == ' ' || name[i-1] == '\t') {
-		if f := fieldOf(bytes.TrimRight(name, " \t")); f != otherField && f != traceparent {
+		if f := fieldOf(bytes.TrimRight(name, " \t")); f == contentLength || f == transferEncoding {
 			h.invalid = true // "Content-Length : 5" means something to some only
 		}
 		return otherField, nil
@@ -174,6 +184,10 @@ func fieldOf(name []byte) field {
 		if equalFold(name, "transfer-encoding") {
 			return transferEncoding
 		}
+	case len("expect"):
+		if equalFold(name, "expect") {
+			return expect
+		}
 	case len("traceparent"):
 		if equalFold(name, "traceparent") {
 			return traceparent
@@ -183,6 +197,7 @@ func fieldOf(name []byte) field {
 }
 
 func (h *head) apply(f field, value []byte) {
+	h.expects = h.expects || f == expect
 	if len(value) == 0 || f != contentLength && f != transferEncoding {
 		return
 	}

@@ -14,7 +14,7 @@ func (c *Conn) firstLine(h *half, line []byte, cut bool) bool {
 	if h != c.response() {
 		method, target, version, ok := requestLine(line)
 		if !ok && cut {
-			method, target, ok = cutRequestLine(line)
+			method, target, cut, ok = cutRequestLine(line)
 		}
 		if ok && version == "2" {
 			c.ignore()
@@ -93,10 +93,17 @@ func (c *Conn) enqueue(r request) {
 // begins its next turn. So responses that were not parsed belong to what was
 // sent before. A client known not to wait gets no such benefit.
 func (c *Conn) beginTurn() {
-	h := c.response()
-	if (h.state == openTurn || h.state == openChunks) && c.queue.total == 1 && c.answer.status >= 200 {
-		c.finish(h.pos, h.lastTime, "")
-		h.state, h.back = between, unsynced
+	switch h := c.response(); {
+	case h.state == openTurn || h.state == openChunks:
+		if !c.deep && c.queue.total == 1 && c.answer.status >= 200 {
+			c.finish(h.pos, h.lastTime, "")
+			h.state = between
+		}
+	case c.hidden && c.answer.status == 0 && h.state != between:
+		h.drop(c.shared) // its end was a guess: it may have been to a HEAD
+		h.state = unsynced
+	case h.state != unsynced:
+		c.deep = c.deep || c.queue.total > 0
 	}
 	if c.blind {
 		c.lose()
@@ -114,11 +121,12 @@ func (c *Conn) beginResponse(h *half, status uint32) {
 		}
 	}
 	c.beginMessage(h, status)
-	if c.answer.status != 0 { // it had no end of its own, and there may have been more
-		c.finish(h.begin, h.lastTime, "")
-		c.blind = true
+	if c.answer.status != 0 { // it had no end of its own
+		if c.blind = c.candidates() > 2; !c.blind {
+			c.finish(h.begin, h.lastTime, "")
+		}
 	}
-	if c.blind && c.queue.total > 1 {
+	if c.blind && c.candidates() > 1 {
 		c.lose() // any of them may be meant
 		h.state = unsynced
 		return
@@ -191,7 +199,7 @@ func (c *Conn) messageEnd(h *half) {
 	}
 	c.finish(h.pos, c.now, "")
 	if c.queue.n > 0 && c.queue.front().turn {
-		c.deep = true // sent in a turn of its own before this response had ended
+		c.deep, c.proven = true, true // sent in a turn of its own before this response had ended
 	}
 }
 
@@ -205,15 +213,18 @@ func (c *Conn) truncated(h *half, gap bool) {
 	if c.parsing {
 		c.queue.tail().truncated = true
 	}
-	c.hidden = c.hidden || !gap // more requests may follow before the turn's end
+	c.hide(h, gap)
+}
+
+// hide: requests may be among the bytes of the turn that weren't captured.
+func (c *Conn) hide(h *half, gap bool) {
+	c.hidden = c.hidden || h == c.request() && !gap && !c.lost
 }
 
 // unsync: bytes went by where a message should have begun.
 func (c *Conn) unsync(h *half, gap bool) {
 	h.state = unsynced
-	if h == c.request() && !gap {
-		c.hidden = true
-	}
+	c.hide(h, gap)
 }
 
 func (c *Conn) trace(h *half, value []byte) {
@@ -281,17 +292,5 @@ func (c *Conn) lose() {
 		c.sink.Lost(n)
 	}
 	c.nread, c.answer.status = 0, 0
-	c.parsing, c.blind, c.lost = false, false, true
-}
-
-// cutRequestLine is requestLine for a line whose end wasn't captured.
-func cutRequestLine(line []byte) (method, target []byte, ok bool) {
-	for i, b := range line {
-		if b == ' ' {
-			method, target = line[:i], line[i+1:]
-			break
-		}
-	}
-	ok = len(target) > 0 && target[0] == '/' && token(method)
-	return method, target, ok
+	c.parsing, c.blind, c.hidden, c.lost = false, false, false, true
 }
