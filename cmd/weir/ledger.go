@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,13 +124,13 @@ func (a *app) printLedger(format string, l *query.Ledger) error {
 	t := table{coloured: a.coloured()}
 	t.head("NODE", ">GENERATED", ">DELIVERED", ">ON THE WAY", ">LOST", ">AT MOST", "WHY")
 	for _, n := range rows {
-		why := ""
+		var why []string
 		for _, r := range n.Reasons {
-			why += fmt.Sprintf("%s %d %s  ", r.Reason, r.Count, r.Unit)
+			why = append(why, fmt.Sprintf("%s: %d %s", r.Reason, r.Count, r.Unit))
 		}
 		count := func(n uint64) cell { return number(strconv.FormatUint(n, 10)) }
 		t.add(text(n.Node), count(n.Generated), count(n.Delivered), count(n.InFlight),
-			alarming(n.Lost), alarming(n.Records), text(why))
+			alarming(n.Lost), alarming(n.Records), text(strings.Join(why, ", ")))
 	}
 	if err := t.write(a.stdout); err != nil {
 		return err

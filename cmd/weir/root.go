@@ -49,10 +49,17 @@ NATS JetStream, where any program can subscribe to them.`,
 			if f := cmd.Flags().Lookup("config"); f != nil {
 				file = f.Value.String()
 			}
+			given := cmd.Flags().Changed("server") || cmd.Flags().Changed("creds")
+			if given && a.context != "" {
+				return usagef("--context names the server and the user; give no --server or --creds with it")
+			}
 			if err := service.Settings(cmd.Flags(), file, os.LookupEnv); err != nil {
 				return usageError{err}
 			}
-			return a.checkGlobals(cmd)
+			if given {
+				a.context = "" // from the environment: the command line has said otherwise
+			}
+			return a.checkColor()
 		},
 	}
 	root.AddGroup(
@@ -71,16 +78,12 @@ NATS JetStream, where any program can subscribe to them.`,
 	return root
 }
 
-func (a *app) checkGlobals(cmd *cobra.Command) error {
+func (a *app) checkColor() error {
 	switch a.color {
 	case "auto", "always", "never":
-	default:
-		return usagef("--color %q is not auto, always or never", a.color)
+		return nil
 	}
-	if a.context != "" && (cmd.Flags().Changed("server") || cmd.Flags().Changed("creds")) {
-		return usagef("--context names the server and the user; give no --server or --creds with it")
-	}
-	return nil
+	return usagef("--color %q is not auto, always or never", a.color)
 }
 
 // coloured reports whether standard output takes colours.

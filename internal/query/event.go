@@ -36,14 +36,14 @@ type End struct {
 	Workload  string `json:"workload" cel:"workload"`
 	Pod       string `json:"pod" cel:"pod"`
 	Address   string `json:"address" cel:"address"`
-	Port      uint16 `json:"port" cel:"port"`
+	Port      int    `json:"port" cel:"port"`
 
 	kind string
 }
 
 // Process is the local process of an event.
 type Process struct {
-	PID  uint32 `json:"pid" cel:"pid"`
+	PID  int    `json:"pid" cel:"pid"`
 	Name string `json:"name" cel:"name"`
 }
 
@@ -66,13 +66,13 @@ func NewEvent(node string, e *proto.Event) *Event {
 		ResponseSize: e.ResponseBytes,
 		Source:       newEnd(e.Source, &e.From),
 		Destination:  newEnd(e.Destination, &e.To),
-		Process:      Process{PID: e.Process.PID, Name: e.Process.Name},
+		Process:      Process{PID: int(e.Process.PID), Name: e.Process.Name},
 		Node:         node,
 	}
 }
 
 func newEnd(address netip.AddrPort, e *proto.Endpoint) End {
-	end := End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Port: address.Port(), kind: e.Kind}
+	end := End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Port: int(address.Port()), kind: e.Kind}
 	if address.IsValid() {
 		end.Address = address.Addr().String()
 	}

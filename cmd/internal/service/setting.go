@@ -21,7 +21,7 @@ func Settings(flags *pflag.FlagSet, file string, lookup func(string) (string, bo
 			return
 		}
 		name := "WEIR_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value, ok := lookup(name); ok {
+		if value, ok := lookup(name); ok && value != "" {
 			if err := flags.Set(f.Name, value); err != nil {
 				failed = fmt.Errorf("%s in the environment: %w", name, err)
 			}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/bus/natsserver"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"weir": main})
+}
+
+// TestScript runs the scripts in testdata/script: what a person types, and
+// what comes back. See testdata/script/README.md for the commands they have.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Condition: condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"nats":   startNATS,
+			"fill":   fill,
+			"stream": createStream,
+			"listen": listen,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// condition root is true where weir up can start: a script that needs it is
+// skipped elsewhere, and fails instead where everything is required.
+func condition(name string) (bool, error) {
+	if name != "root" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	if os.Geteuid() == 0 {
+		return true, nil
+	}
+	if os.Getenv("WEIR_REQUIRE") == "all" {
+		return false, fmt.Errorf("WEIR_REQUIRE=all, but not root")
+	}
+	return false, nil
+}
+
+// startNATS starts a nats-server with Weir's streams (nats), without them
+// (nats -empty), or with its data in a folder (nats -dir D). $WEIR_SERVER says
+// where it is.
+func startNATS(ts *testscript.TestScript, _ bool, args []string) {
+	dir := filepath.Join(ts.Getenv("WORK"), "nats")
+	if len(args) == 2 && args[0] == "-dir" {
+		dir = ts.MkAbs(args[1])
+	}
+	server, err := natsserver.Start(context.Background(), natsserver.Config{Dir: dir, Addr: "127.0.0.1:0"}, quiet())
+	ts.Check(err)
+	ts.Defer(server.Stop)
+	ts.Setenv("WEIR_SERVER", server.URL())
+	if len(args) == 1 && args[0] == "-empty" {
+		return
+	}
+	withBus(ts, func(ctx context.Context, c *bus.Conn) {
+		ts.Check(c.Provision(ctx, bus.Layout{RawBytes: 8 << 20, EnrichedBytes: 8 << 20, LatencyBytes: 8 << 20}))
+	})
+}
+
+// createStream creates a stream as somebody else would: stream NAME SUBJECT.
+func createStream(ts *testscript.TestScript, _ bool, args []string) {
+	nc, err := nats.Connect(ts.Getenv("WEIR_SERVER"))
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	_, err = js.CreateStream(context.Background(), jetstream.StreamConfig{Name: args[0], Subjects: []string{args[1]}})
+	ts.Check(err)
+}
+
+// listen takes a port until the script ends and puts its address into $NAME.
+func listen(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], l.Addr().String())
+}
+
+func withBus(ts *testscript.TestScript, do func(context.Context, *bus.Conn)) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := bus.Connect(ctx, bus.Options{URL: ts.Getenv("WEIR_SERVER"), Name: "test"}, quiet())
+	ts.Check(err)
+	defer c.Close()
+	do(ctx, c)
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// fill writes a file of requests into all three streams, as agent, enricher
+// and aggregator would: fill FILE [WATERMARK AGO].
+func fill(ts *testscript.TestScript, _ bool, args []string) {
+	f := newFixture(time.Now())
+	if len(args) == 2 {
+		ago, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		f.watermark = f.now.Add(-ago)
+	}
+	for i, line := range strings.Split(ts.ReadFile(args[0]), "\n") {
+		if err := f.line(line); err != nil {
+			ts.Fatalf("%s:%d: %v", args[0], i+1, err)
+		}
+	}
+	withBus(ts, func(ctx context.Context, c *bus.Conn) { ts.Check(f.publish(ctx, c)) })
+}
