@@ -129,13 +129,13 @@ func knownMethod(b []byte) string {
 // is too long, or whose end wasn't captured (cut), keeps whole segments only: a part
 // of a secret would look harmless.
 func pathOf(target []byte, cut bool) []byte {
-	if i := bytes.Index(target, []byte("://")); i > 0 && target[0] != '/' {
-		target = target[i+3:]
-		if i = bytes.IndexAny(target, "/?#"); i < 0 {
-			return []byte("/")
-		}
-		if target = target[i:]; target[0] != '/' {
-			return []byte("/")
+	if target[0] != '/' {
+		if _, after, ok := bytes.Cut(target, []byte("://")); ok {
+			i := bytes.IndexAny(after, "/?#")
+			if i < 0 || after[i] != '/' {
+				return []byte("/")
+			}
+			target = after[i:]
 		}
 	}
 	if i := bytes.IndexAny(target, "?#"); i >= 0 {
@@ -158,6 +158,9 @@ func (h *head) line(line []byte) (field, []byte) {
 		return h.field, value
 	}
 	h.field = otherField
+	if l := line[0] | 0x20; l != 'c' && l != 't' && l != 'e' {
+		return otherField, nil // no field of ours begins so
+	}
 	i := bytes.IndexByte(line, ':')
 	if i < 0 {
 		return otherField, nil
