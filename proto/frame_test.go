@@ -116,8 +116,53 @@ func TestFrameRoundTrip(t *testing.T) {
 	}
 }
 
-func BenchmarkFrameEncode(b *testing.B) {
-	f := shop(1, MaxFrameEvents, false)
+// TestFrameAllocations: memory is used again, but for the strings of a frame.
+func TestFrameAllocations(t *testing.T) {
+	f := shop(3, MaxFrameEvents, true)
+	b, err := f.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var into Frame
+	if n := testing.AllocsPerRun(5, func() { b, err = f.Append(b[:0]) }); n != 0 || err != nil {
+		t.Errorf("encoding allocates %v times a frame, %v", n, err)
+	}
+	if n := testing.AllocsPerRun(5, func() { err = into.Decode(b) }); n > 4 || err != nil {
+		t.Errorf("decoding allocates %v times a frame, %v", n, err)
+	}
+	if n := testing.AllocsPerRun(5, func() { _, err = into.DecodeHeader(b) }); n > 1 || err != nil {
+		t.Errorf("decoding the header allocates %v times, %v", n, err)
+	}
+}
+
+// TestFrameMemory: decoding into memory that was used before leaves none of it,
+// and encoding after decoding doesn't write into the message.
+func TestFrameMemory(t *testing.T) {
+	message, err := shop(1, 100, true).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := string(message)
+	var f Frame
+	for range 2 {
+		if err := f.Decode(message); err != nil {
+			t.Fatal(err)
+		}
+		again, err := f.Append(nil)
+		if err != nil || string(again) != before || string(message) != before {
+			t.Fatalf("%v: encoding what was decoded is different", err)
+		}
+	}
+}
+
+func BenchmarkFrameEncode(b *testing.B) { benchmarkEncode(b, false) }
+func BenchmarkFrameDecode(b *testing.B) { benchmarkDecode(b, false) }
+
+func BenchmarkEnrichedEncode(b *testing.B) { benchmarkEncode(b, true) }
+func BenchmarkEnrichedDecode(b *testing.B) { benchmarkDecode(b, true) }
+
+func benchmarkEncode(b *testing.B, enriched bool) {
+	f := shop(1, MaxFrameEvents, enriched)
 	var dst []byte
 	b.ReportAllocs()
 	for b.Loop() {
@@ -129,8 +174,8 @@ func BenchmarkFrameEncode(b *testing.B) {
 	perEvent(b, len(dst))
 }
 
-func BenchmarkFrameDecode(b *testing.B) {
-	data, err := shop(1, MaxFrameEvents, false).Append(nil)
+func benchmarkDecode(b *testing.B, enriched bool) {
+	data, err := shop(1, MaxFrameEvents, enriched).Append(nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -142,6 +187,20 @@ func BenchmarkFrameDecode(b *testing.B) {
 		}
 	}
 	perEvent(b, len(data))
+}
+
+func BenchmarkFrameHeader(b *testing.B) {
+	data, err := shop(1, MaxFrameEvents, true).Append(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var f Frame
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := f.DecodeHeader(data); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func perEvent(b *testing.B, size int) {
