@@ -4,18 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/weirstream/weir/proto"
-)
-
-const (
-	backOffFirst = 50 * time.Millisecond
-	backOffMax   = 2 * time.Second
-	openPatience = 15 * time.Second // a server that restarts needs a moment before it serves its streams
 )
 
 // Codes of JetStream's answers that a lane knows.
@@ -55,12 +48,10 @@ type Lane struct {
 }
 
 // OpenLane reads the lane's last message and starts an epoch above its own.
-// It waits for a server that is not ready yet, for 15 s at most.
+// It waits for a server that is away, or not ready yet.
 func (c *Conn) OpenLane(ctx context.Context, cfg LaneConfig) (*Lane, error) {
 	l := &Lane{c: c, cfg: cfg}
-	opening, cancel := context.WithTimeout(ctx, openPatience)
-	defer cancel()
-	last, err := l.readLast(opening)
+	last, err := l.readLast(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open lane %s: %w", cfg.Subject, err)
 	}
@@ -138,12 +129,12 @@ func (l *Lane) store(ctx context.Context, seq uint64, send func(context.Context)
 			return 0, fmt.Errorf("publish on %s: %w", l.cfg.Subject, err)
 		}
 		if isWrongSequence(err) {
-			last, lerr := l.readLast(ctx)
-			if lerr != nil {
-				return 0, lerr
+			last, rerr := l.readLast(ctx)
+			done := false
+			if rerr == nil {
+				done, rerr = l.resume(last, seq)
 			}
-			done, rerr := l.resume(last, seq)
-			if done || rerr != nil {
+			if done || errors.Is(rerr, ErrRival) {
 				l.doubt = 0
 				return l.expected, rerr
 			}
@@ -202,24 +193,15 @@ func (l *Lane) readLast(ctx context.Context) (*Message, error) {
 	if l.cfg.Direct {
 		read = l.c.lastDirect
 	}
-	wait := newBackOff()
-	for {
-		a, cancel, err := l.c.attempt(ctx, requestTimeout)
-		if err != nil {
-			return nil, err
-		}
-		last, err := read(a, l.cfg.Stream, l.cfg.Subject)
-		cancel()
-		if err == nil {
-			return last, nil
-		}
-		if werr := wait.sleep(ctx); werr != nil {
-			if errors.Is(err, nats.ErrNoResponders) {
-				err = ErrNoStream
-			}
-			return nil, fmt.Errorf("read last message of %s in %s: %w", l.cfg.Subject, l.cfg.Stream, err)
-		}
+	var last *Message
+	err := l.c.retry(ctx, func(a context.Context) (err error) {
+		last, err = read(a, l.cfg.Stream, l.cfg.Subject)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read last message of %s in %s: %w", l.cfg.Subject, l.cfg.Stream, err)
 	}
+	return last, nil
 }
 
 // request publishes one message and returns JetStream's answer.
@@ -249,25 +231,4 @@ func isFinal(err error) bool {
 	}
 	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) ||
 		errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrBadHeaderMsg)
-}
-
-// backOff waits longer each time, with jitter so that writers spread.
-type backOff struct {
-	next  time.Duration
-	tries int
-}
-
-func newBackOff() *backOff { return &backOff{next: backOffFirst} }
-
-func (b *backOff) sleep(ctx context.Context) error {
-	b.tries++
-	t := time.NewTimer(b.next/2 + rand.N(b.next))
-	defer t.Stop()
-	b.next = min(2*b.next, backOffMax)
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

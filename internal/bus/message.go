@@ -116,12 +116,11 @@ func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (*Message
 // LastSequence asks the leader of a stream for the sequence of a subject's last
 // message; 0 if there is none.
 func (c *Conn) LastSequence(ctx context.Context, stream, subject string) (uint64, error) {
-	a, cancel, err := c.attempt(ctx, requestTimeout)
-	if err != nil {
-		return 0, err
-	}
-	defer cancel()
-	m, err := c.lastFromLeader(a, stream, subject)
+	var m *Message
+	err := c.retry(ctx, func(a context.Context) (err error) {
+		m, err = c.lastFromLeader(a, stream, subject)
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("read last message of %s in %s: %w", subject, stream, err)
 	}
@@ -156,14 +155,20 @@ type StreamInfo struct {
 
 // StreamInfo asks the leader of a stream what it holds.
 func (c *Conn) StreamInfo(ctx context.Context, stream string) (StreamInfo, error) {
-	s, err := c.js.Stream(ctx, stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		err = ErrNoStream
-	}
+	var i *jetstream.StreamInfo
+	err := c.retry(ctx, func(a context.Context) error {
+		s, err := c.js.Stream(a, stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return ErrNoStream
+		}
+		if err == nil {
+			i = s.CachedInfo()
+		}
+		return err
+	})
 	if err != nil {
 		return StreamInfo{}, fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	i := s.CachedInfo()
 	return StreamInfo{
 		Created:   i.Created,
 		FirstSeq:  i.State.FirstSeq,

@@ -21,6 +21,13 @@ const (
 	readerIdleLimit = 30 * time.Second // then the server deletes the consumer
 )
 
+// How the server says that a request has brought all the messages it asked
+// for, or that the next one does not fit into its bytes.
+const (
+	batchCompleted = "Batch Completed"
+	bytesReached   = "Message Size Exceeds MaxBytes"
+)
+
 var errSilence = errors.New("no heartbeat from the server")
 
 // ErrRecreated says that the stream was deleted and made anew while it was
@@ -128,11 +135,14 @@ func (r *Reader) next(ctx context.Context) (Message, error) {
 		if err != nil {
 			return Message{}, err
 		}
-		switch status := msg.Header.Get("Status"); {
+		switch status, why := msg.Header.Get("Status"), msg.Header.Get("Description"); {
 		case status == "":
 			return r.give(msg)
-		case status != "100": // not a heartbeat: the request has ended
-			r.wanted = 0
+		case status == "100", why == batchCompleted: // a heartbeat, or what counting told already
+		case status == "408", status == "409" && why == bytesReached:
+			r.wanted = 0 // the request has ended
+		default:
+			return Message{}, fmt.Errorf("server ended the reading: %s %s", status, why)
 		}
 	}
 	return Message{}, io.EOF
