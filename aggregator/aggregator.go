@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/weirstream/weir/internal/bus"
@@ -17,6 +18,10 @@ type Config struct {
 	Holder   string               // name of this replica, unique among those that live at once
 	HTTP     string               // host:port for /healthz, /readyz, /metrics; "" serves nothing
 	Registry *prometheus.Registry // where its metrics go; nil means one of its own
+
+	// CommitEvery is how long what was read may stay uncommitted when no
+	// window is complete; 0 means a minute.
+	CommitEvery time.Duration
 }
 
 // Run aggregates until ctx ends. Several may run at once: they take turns on
@@ -25,6 +30,9 @@ type Config struct {
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
+	}
+	if cfg.CommitEvery == 0 {
+		cfg.CommitEvery = defaultCommitEvery
 	}
 	m := newMetrics(cfg.Registry)
 	g, ctx := errgroup.WithContext(ctx)
@@ -35,7 +43,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		log.Info("aggregator_started", "holder", cfg.Holder)
 		defer log.Info("aggregator_stopped")
 		return cfg.Bus.Turns(ctx, "aggregator", cfg.Holder, func(ctx context.Context, p uint32) error {
-			return aggregate(ctx, cfg.Bus, m, log, p)
+			return aggregate(ctx, cfg, m, log, p)
 		})
 	})
 	return g.Wait()

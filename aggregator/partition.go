@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	commitEvery = time.Minute      // at least, while there is something to commit
-	silence     = 10 * time.Second // at the input's end: then the partition is idle
-	idleEvery   = time.Hour        // an idle partition's record is renewed before it expires
+	defaultCommitEvery = time.Minute
+	silence            = 10 * time.Second // at the input's end: then the partition is idle
+	idleEvery          = time.Hour        // an idle partition's record is renewed before it expires
 )
 
 // partition aggregates one partition.
 type partition struct {
 	log    *slog.Logger
 	c      *bus.Conn
+	every  time.Duration // between commits, at most
 	m      *metrics
 	lane   *bus.Lane
 	reader *bus.Reader
@@ -35,8 +36,8 @@ type partition struct {
 
 // aggregate goes on after the last commit record until ctx ends or it fails.
 // What it had not committed then is forgotten.
-func aggregate(ctx context.Context, c *bus.Conn, m *metrics, log *slog.Logger, number uint32) error {
-	p := &partition{log: log, c: c, m: m, state: newState(number, m)}
+func aggregate(ctx context.Context, cfg Config, m *metrics, log *slog.Logger, number uint32) error {
+	p := &partition{log: log, c: cfg.Bus, every: cfg.CommitEvery, m: m, state: newState(number, m)}
 	err := p.open(ctx)
 	if err != nil {
 		return err
@@ -138,7 +139,7 @@ func (p *partition) run(ctx context.Context) error {
 func (p *partition) next(ctx context.Context) (bus.Message, error) {
 	wait := time.Until(p.heard.Add(silence))
 	if p.dirty() {
-		wait = min(wait, time.Until(p.committed.Add(commitEvery)))
+		wait = min(wait, time.Until(p.committed.Add(p.every)))
 	}
 	ctx, cancel := context.WithTimeout(ctx, max(wait, 100*time.Millisecond))
 	defer cancel()
@@ -162,7 +163,7 @@ func (p *partition) take(ctx context.Context, m *bus.Message) error {
 		}
 	}
 	p.m.lag.WithLabelValues(proto.PartitionToken(p.state.partition)).Set(float64(p.reader.Lag()))
-	if p.state.due() || time.Since(p.committed) > commitEvery {
+	if p.state.due() || time.Since(p.committed) > p.every {
 		return p.commit(ctx, false)
 	}
 	return nil
@@ -184,7 +185,7 @@ func (p *partition) tick(ctx context.Context) error {
 		}
 		p.heard = time.Now() // look again after as long
 	}
-	if p.dirty() && time.Since(p.committed) > commitEvery {
+	if p.dirty() && time.Since(p.committed) > p.every {
 		return p.commit(ctx, false)
 	}
 	return nil

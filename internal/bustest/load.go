@@ -98,6 +98,20 @@ func (l *Load) call(endNS int64) (server, client proto.Event) {
 	return server, client
 }
 
+// Enrich names both ends as the enricher would.
+func Enrich(f *proto.Frame) {
+	f.Enriched = true
+	for i := range f.Events {
+		e := &f.Events[i]
+		e.From = workload(f.Node, services[(int(e.Source.Port())-20000)/1000])
+		e.To = workload(f.Node, services[int(e.Destination.Port())-8000])
+	}
+}
+
+func workload(node, name string) proto.Endpoint {
+	return proto.Endpoint{Namespace: proto.NamespaceHost, Workload: name, Kind: "unit", Node: node}
+}
+
 func process(service int) proto.Process {
 	return proto.Process{PID: uint32(100 + service), Name: services[service], Unit: services[service] + ".service"}
 }
