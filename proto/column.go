@@ -147,15 +147,5 @@ func (c *column) take(vs []uint64) (largest uint64, ok bool) {
 	return largest, true
 }
 
-// zero tells whether all values are 0. Such a column isn't sent.
-func (c *column) zero() bool {
-	for _, v := range c.b {
-		if v != 0 {
-			return false
-		}
-	}
-	return true
-}
-
 func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }

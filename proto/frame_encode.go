@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type encoder struct {
 	columns [numColumns]column
 	values  values
 	dict    dictWriter
+	zeros   [MaxFrameEvents]byte
 }
 
 // Append appends the encoded frame to dst. It fails with ErrFrameTooLarge, or on
@@ -89,12 +91,15 @@ func (enc *encoder) appendDict(b []byte) []byte {
 	return append(b, enc.dict.b...)
 }
 
+// appendColumns leaves out the columns that are all zero.
 func (enc *encoder) appendColumns(b []byte) []byte {
 	n := 0
 	for i := range enc.columns {
-		if c := &enc.columns[i]; c.zero() {
+		c := &enc.columns[i]
+		if n := len(c.b); n <= MaxFrameEvents && bytes.Equal(c.b, enc.zeros[:n]) {
 			c.b = c.b[:0]
-		} else {
+		}
+		if len(c.b) > 0 {
 			n++
 		}
 	}
@@ -131,7 +136,9 @@ func (enc *encoder) putEvents(events []Event, enriched bool) error {
 				enc.putEndpoint(colDestination, &e.To, i)
 			}
 		}
-		enc.putIDs(part)
+		if err := enc.putIDs(part); err != nil {
+			return err
+		}
 		for i := range enc.columns {
 			if i < colTraceID || i >= colSource && enriched {
 				enc.columns[i].put(enc.values[i][:len(part)])
@@ -142,6 +149,7 @@ func (enc *encoder) putEvents(events []Event, enriched bool) error {
 }
 
 func (enc *encoder) putExchange(e *Event, i int) {
+	i &= strip - 1 // is below strip: spares a check for every column
 	v, d := &enc.values, &enc.dict
 	v[colSide][i] = uint64(e.Side)
 	v[colProtocol][i] = d.string(e.Protocol)
@@ -158,6 +166,7 @@ func (enc *encoder) putExchange(e *Event, i int) {
 }
 
 func (enc *encoder) putSocket(e *Event, i int) {
+	i &= strip - 1 // is below strip: spares a check for every column
 	v, d := &enc.values, &enc.dict
 	v[colSourceAddr][i] = d.addr(e.Source.Addr())
 	v[colSourcePort][i] = uint64(e.Source.Port())
@@ -173,6 +182,7 @@ func (enc *encoder) putSocket(e *Event, i int) {
 }
 
 func (enc *encoder) putEndpoint(first int, p *Endpoint, i int) {
+	i &= strip - 1 // is below strip: spares a check for every column
 	v, d := enc.values[first:first+8], &enc.dict
 	v[0][i] = d.string(p.Namespace)
 	v[1][i] = d.string(p.Workload)
@@ -186,22 +196,36 @@ func (enc *encoder) putEndpoint(first int, p *Endpoint, i int) {
 
 // putIDs appends the bytes of the events' ids behind their number: as strings,
 // ids would each be an entry of the dict.
-func (enc *encoder) putIDs(events []Event) {
+func (enc *encoder) putIDs(events []Event) error {
 	trace, span := &enc.columns[colTraceID], &enc.columns[colSpanID]
+	traced := false
 	for i := range events {
-		trace.putID(events[i].TraceID)
-		span.putID(events[i].SpanID)
+		traced = traced || events[i].TraceID != "" || events[i].SpanID != ""
 	}
+	if !traced {
+		trace.b = append(trace.b, enc.zeros[:len(events)]...)
+		span.b = append(span.b, enc.zeros[:len(events)]...)
+		return nil
+	}
+	for i := range events {
+		e := &events[i]
+		if !isID(e.TraceID, 32) || !isID(e.SpanID, 16) {
+			return fmt.Errorf("trace id %q, span id %q: not 32 and 16 lower-case hex digits", e.TraceID, e.SpanID)
+		}
+		trace.putID(e.TraceID)
+		span.putID(e.SpanID)
+	}
+	return nil
 }
 
 func (c *column) putID(id string) {
 	c.b = append(c.b, byte(len(id)/2))
 	if id != "" {
-		c.b, _ = hex.AppendDecode(c.b, []byte(id)) // check has seen that it is hex
+		c.b, _ = hex.AppendDecode(c.b, []byte(id)) // isID has seen that it is hex
 	}
 }
 
-// check is what an encoder refuses of an event, besides long strings.
+// check is what an encoder refuses of an event, besides long strings and ids.
 func (e *Event) check() error {
 	if e.WaitNS|e.ProcessingNS|e.TransferNS < 0 {
 		return fmt.Errorf("negative duration: wait %d, processing %d, transfer %d ns", e.WaitNS, e.ProcessingNS, e.TransferNS)
@@ -209,9 +233,6 @@ func (e *Event) check() error {
 	if e.WaitNS+e.ProcessingNS+e.TransferNS != e.EndNS-e.StartNS {
 		return fmt.Errorf("wait %d, processing %d and transfer %d ns are not its %d ns",
 			e.WaitNS, e.ProcessingNS, e.TransferNS, e.EndNS-e.StartNS)
-	}
-	if (e.TraceID != "" || e.SpanID != "") && (!isID(e.TraceID, 32) || !isID(e.SpanID, 16)) {
-		return fmt.Errorf("trace id %q, span id %q: not 32 and 16 lower-case hex digits", e.TraceID, e.SpanID)
 	}
 	return nil
 }
