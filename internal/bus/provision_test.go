@@ -33,7 +33,7 @@ func TestProvisionIsIdempotent(t *testing.T) {
 	if err := c.Provision(t.Context(), larger); err != nil {
 		t.Fatal(err)
 	}
-	editStream(t, s.URL, func(ctx context.Context, js jetstream.JetStream) error {
+	bustest.Admin(t, s.URL, func(ctx context.Context, js jetstream.JetStream) error {
 		for name, want := range map[string]int64{proto.StreamRaw: 2 << 30, proto.StreamEnriched: 1 << 30} {
 			stream, err := js.Stream(ctx, name)
 			if err != nil {
@@ -55,7 +55,7 @@ func TestProvisionRefusesOtherPromises(t *testing.T) {
 			t.Errorf("%d partitions accepted", p)
 		}
 	}
-	editStream(t, s.URL, func(ctx context.Context, js jetstream.JetStream) error {
+	bustest.Admin(t, s.URL, func(ctx context.Context, js jetstream.JetStream) error {
 		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency}, MaxAge: time.Hour})
 		return err
 	})
@@ -71,7 +71,7 @@ func TestProvisionRefusesOtherPromises(t *testing.T) {
 	if _, err := c.StreamInfo(t.Context(), proto.StreamRaw); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("half provisioned: %v", err)
 	}
-	deleteStream(t, s.URL, proto.StreamLatency)
+	bustest.DeleteStream(t, s.URL, proto.StreamLatency)
 	bustest.Provision(t, c, 4, 1)
 	if err := c.Provision(t.Context(), bus.Layout{Partitions: 8}); err == nil || !strings.Contains(err.Error(), "partitions is 4, should be 8") {
 		t.Errorf("other partitions: %v", err)

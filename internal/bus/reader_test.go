@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
@@ -115,7 +113,7 @@ func TestReadNoticesThatTheStreamIsAnother(t *testing.T) {
 	}
 	defer r.Close()
 	next(t, r)
-	deleteStream(t, s.URL, proto.StreamRaw)
+	bustest.DeleteStream(t, s.URL, proto.StreamRaw)
 	bustest.Provision(t, c, 1, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), bustest.Timeout)
 	defer cancel()
@@ -127,27 +125,5 @@ func TestReadNoticesThatTheStreamIsAnother(t *testing.T) {
 	}
 	if _, err := c.Read(t.Context(), bus.ReadConfig{Stream: "NONE", Subjects: []string{"x"}}); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("no stream: %v", err)
-	}
-}
-
-func deleteStream(t *testing.T, url, name string) {
-	t.Helper()
-	editStream(t, url, func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
-}
-
-// editStream does what an administrator might do.
-func editStream(t *testing.T, url string, edit func(context.Context, jetstream.JetStream) error) {
-	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := edit(t.Context(), js); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -1,0 +1,53 @@
+package bustest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Admin does what an administrator might do to the streams.
+func Admin(t testing.TB, url string, do func(context.Context, jetstream.JetStream) error) {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := do(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// DeleteStream deletes a stream.
+func DeleteStream(t testing.TB, url, name string) {
+	t.Helper()
+	Admin(t, url, func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, name) })
+}
+
+// RemoveOldest lets only the last n messages of a stream remain, as if the
+// others had expired.
+func RemoveOldest(t testing.TB, url, name string, n int64) {
+	t.Helper()
+	Admin(t, url, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		cfg := s.CachedInfo().Config
+		limit := cfg.MaxMsgs
+		cfg.MaxMsgs = n
+		if _, err := js.UpdateStream(ctx, cfg); err != nil {
+			return err
+		}
+		cfg.MaxMsgs = limit
+		_, err = js.UpdateStream(ctx, cfg)
+		return err
+	})
+}
