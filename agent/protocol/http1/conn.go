@@ -8,8 +8,8 @@ import (
 
 // Conn is one TCP connection seen at one socket. The zero value must be Reset.
 //
-// Each half follows the messages of its direction; the queue pairs them. Three
-// flags keep pairing honest where bytes are missing: see lose, blind, hidden.
+// Each half follows the messages of its direction, the queue pairs them, and
+// the flags at the end keep the pairing honest where bytes are missing.
 type Conn struct {
 	shared *Shared
 	sink   protocol.Sink
@@ -219,7 +219,11 @@ func (c *Conn) FIN(dir protocol.Dir, off uint64, time int64) {
 // the next turn to prove its end is reported now, with the time of its last
 // byte. A tracker calls it after a second or so of silence.
 func (c *Conn) Idle() {
-	if h := c.response(); h != nil && h.state == openTurn && c.answer.status >= 200 && c.queue.total == 1 {
+	h := c.response()
+	if h == nil || c.answer.status < 200 || c.queue.total != 1 {
+		return
+	}
+	if h.state == openTurn || h.state == openChunks && h.ended() {
 		c.finish(h.pos, h.lastTime, "")
 		h.state = unsynced
 	}

@@ -144,6 +144,7 @@ func TestConversations(t *testing.T) {
 		{"the last chunk in two segments' tails", false, []string{get, "< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "< [+3000]de\r\n0\r\n", "< [+0]\r\n"}, "GET /a 200 1-2-4 28/3059\n"},
 		{"chunk data that looks like the end", false, []string{get, "< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "< 9\r\na\r\n0\r\n\r\nb\r\n", "< 0\r\n\r\n"}, "GET /a 200 1-2-4 28/66\n"},
 		{"chunked request beyond the capture", false, []string{"> POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "> [+3000]e\r\n0\r\n\r\n", ok, get, ok}, "POST /a 200 1-3-3 3059/40\nGET /a 200 4-5-5 28/40\n"},
+		{"both chunked beyond the capture, and silence", false, []string{"> POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n", "> [+3000]e\r\n0\r\n\r\n", "< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "< [+3000]e\r\n0\r\n\r\n", "idle"}, "POST /a 200 1-3-4 3059/3055\n"},
 		{"chunked end unseen, then the next turn", false, []string{get, "< HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "< [+3000]", "< [+3000]", get, ok}, "GET /a 200 1-2-4 28/6047\nGET /a 200 5-6-6 28/40\n"},
 		{"chunked and a length: chunked", false, []string{get, "< HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"}, "GET /a 200 1-2-2 28/71\n"},
 

@@ -199,7 +199,7 @@ func TestRealTraffic(t *testing.T) {
 				clients.Go(func() {
 					transport := &http.Transport{DisableKeepAlives: i%4 == 3, ExpectContinueTimeout: time.Second, DisableCompression: true}
 					defer transport.CloseIdleConnections()
-					for _, line := range drive(&http.Client{Transport: transport}, "http://"+p.Addr().String(), 10) {
+					for _, line := range drive(&http.Client{Transport: transport}, "http://"+p.Addr().String(), 4) {
 						mu.Lock()
 						want[line]++
 						mu.Unlock()
