@@ -208,7 +208,9 @@ func (c *Capture) Close() error {
 
 // explain turns the kernel's refusals into what to do about them.
 func explain(verb string, err error) error {
+	var verifier *ebpf.VerifierError // refuses with EACCES too
 	switch {
+	case errors.As(err, &verifier):
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s BPF programs: the kernel refused it: run as root, or with the capabilities BPF, PERFMON and NET_ADMIN and a seccomp profile that allows bpf(2): %w", verb, err)
 	case strings.Contains(err.Error(), "MEMLOCK"):

@@ -59,4 +59,14 @@ struct task_struct {
 #define IPPROTO_TCP 6
 #define AF_INET_ 2
 
+/* Loads 1 to max bytes; false if n is 0, more than max, or the packet shorter.
+ * Before 6.8 (d028f87517d6) the verifier learns nothing from n != 0, but it
+ * learns the bounds of a sum. */
+static __always_inline bool load_bytes(struct __sk_buff *skb, __u32 off, void *to, __u32 n, const __u32 max)
+{
+	n--;
+	barrier_var(n);
+	return n < max && bpf_skb_load_bytes(skb, off, to, n + 1) == 0;
+}
+
 #endif

@@ -25,6 +25,10 @@
  * (servers allow 8 to 16 KiB); a response's head rarely passes 4 KiB. */
 #define REQUEST_BUDGET 16320
 #define RESPONSE_BUDGET 4032
+/* Responses to a turn of more than this are captured like requests, and more:
+ * it may have been many requests (pipelining), whose responses come together. */
+#define PIPELINED_BYTES 1024
+#define PIPELINED_BUDGET (8 * REQUEST_BUDGET)
 /* Reads reported a turn: more only matter to requests pipelined in one turn. */
 #define MAX_READS 8
 /* Bytes looked at to recognise a head: the longest method is 16 characters. */
@@ -53,7 +57,9 @@ struct socket_state {
 	__u32 read_seq;
 	__u32 want_seq; /* a read past this sequence number ends a wait … */
 	__u32 turn;
-	__u32 budget;
+	__u32 turn_bytes; /* of this turn so far, and */
+	__u32 last_bytes; /* of the one before */
+	__u32 budget;	  /* what may still be captured of this turn */
 	__u32 tgid;
 	__u8 want; /* … if this is set */
 	__u8 reads;
@@ -339,13 +345,8 @@ static __always_inline enum verdict peek(struct __sk_buff *skb, const struct pac
 		}
 		return is_head(b, PEEK);
 	}
-	/* byte by byte, since a load has a constant or bounded size above 0 */
-	for (__u32 i = 0; i < PEEK; i++) {
-		if (i >= p->len)
-			break;
-		if (bpf_skb_load_bytes(skb, p->off + i, &b[i], 1))
-			return NO;
-	}
+	if (!load_bytes(skb, p->off, b, p->len, PEEK))
+		return NO;
 	/* a line break before a request is allowed, and ignored */
 	if (p->len <= 2 && (b[0] == '\r' || b[0] == '\n'))
 		return MAYBE;
@@ -453,10 +454,7 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 	r->len = p->len;
 	number(r, c);
 	if (class && caplen) {
-		if (caplen > class)
-			caplen = class;
-		barrier_var(caplen); /* keeps the bound where the verifier can see it */
-		if (caplen > 0 && caplen <= class && bpf_skb_load_bytes(skb, p->off, r + 1, caplen) == 0)
+		if (load_bytes(skb, p->off, r + 1, caplen, class))
 			r->caplen = caplen;
 		else
 			__sync_fetch_and_add(&c->unreadable, 1);
@@ -585,8 +583,7 @@ static __always_inline void early_segment(struct __sk_buff *skb, const struct pa
 	__builtin_memcpy(e->i.raddr, key.raddr, 16);
 	if (n > sizeof(e->data))
 		n = sizeof(e->data);
-	barrier_var(n);
-	if (n > 0 && n <= sizeof(e->data) && bpf_skb_load_bytes(skb, p->off, e->data, n) == 0)
+	if (load_bytes(skb, p->off, e->data, n, sizeof(e->data)))
 		e->r.caplen = n;
 	bpf_map_update_elem(&early, &key, &p->seq, BPF_ANY);
 	bpf_ringbuf_submit(e, wake(&e->r));
@@ -701,9 +698,12 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		if (turn) {
 			st->dir = dir;
 			st->turn++;
+			st->last_bytes = st->turn_bytes;
+			st->turn_bytes = 0;
 			st->live = 0;
 			flags |= FLAG_TURN;
 		}
+		st->turn_bytes += p.len;
 		if (turn || st->live || st->class == CLASS_HTTP1)
 			v = peek(skb, &p);
 		if (v >= REQUEST) {
@@ -721,7 +721,12 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		}
 		if (v >= REQUEST || (turn && (v == MAYBE || (st->class == CLASS_HTTP1 && st->misses < RESYNC_MISSES)))) {
 			st->live = 1;
-			st->budget = v == RESPONSE ? RESPONSE_BUDGET : REQUEST_BUDGET;
+			if (v != RESPONSE)
+				st->budget = REQUEST_BUDGET;
+			else if (turn && st->last_bytes > PIPELINED_BYTES)
+				st->budget = PIPELINED_BUDGET;
+			else if (st->budget < RESPONSE_BUDGET || turn)
+				st->budget = RESPONSE_BUDGET;
 		}
 		if (!st->live) {
 			st->skipped |= dir;
@@ -737,7 +742,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			announce(skb, &p, st, sk, egress);
 		emit_payload(skb, &p, st, flags);
 	}
-	if (st->class != CLASS_HTTP1)
+	if (!st->announced)
 		return 1;
 	if (p.fin)
 		emit_mark(st, REC_FIN, flags, p.seq + p.len);
@@ -769,7 +774,7 @@ int BPF_PROG(weir_read, struct sock *sk)
 
 	if (!st)
 		st = adopt(sk);
-	if (!st || st->class != CLASS_HTTP1 || !st->want)
+	if (!st || !st->want || st->class == CLASS_IGNORED)
 		return 0;
 	tcp = bpf_skc_to_tcp_sock(sk);
 	if (!tcp)
@@ -811,7 +816,7 @@ int BPF_PROG(weir_state, struct sock *sk, int oldstate, int newstate)
 	if (newstate != TCP_CLOSE_STATE)
 		return 0;
 	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (st && st->class == CLASS_HTTP1)
+	if (st && st->announced)
 		emit_mark(st, REC_CLOSE, 0, 0);
 	return 0;
 }

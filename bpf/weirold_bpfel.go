@@ -37,6 +37,8 @@ type weiroldSocketState struct {
 	ReadSeq   uint32
 	WantSeq   uint32
 	Turn      uint32
+	TurnBytes uint32
+	LastBytes uint32
 	Budget    uint32
 	Tgid      uint32
 	Want      uint8
