@@ -33,8 +33,9 @@ func (a *app) shop(dataDir string) (demo.Config, error) {
 		return demo.Config{}, fmt.Errorf("find this program: %w", err)
 	}
 	return demo.Config{
-		Command: []string{self, shopCommandName},
-		Dir:     filepath.Join(dataDir, "shop"),
-		Output:  a.stderr,
+		Path:   self,
+		Args:   []string{os.Args[0], shopCommandName},
+		Dir:    filepath.Join(dataDir, "shop"),
+		Output: a.stderr,
 	}, nil
 }

@@ -136,16 +136,18 @@ func (h *host) up() {
 	if h.address != defaultNATS {
 		server = " --server nats://" + h.address
 	}
-	fmt.Fprintf(h.app.stdout, `
-Every HTTP request of this host is measured now. In another terminal:
-
-  weir latency%[1]s              who is slow, and is it working or waiting
-  weir observe --follow%[1]s     requests as they happen
-  weir map%[1]s                  who calls whom
-  nats sub -s nats://%[2]s '%[3]s'   the stream itself
-
-Ctrl-C stops.
-`, server, h.address, proto.SubjectsLive)
+	fmt.Fprint(h.app.stdout, "\nEvery HTTP request of this host is measured now. In another terminal:\n\n")
+	var t table
+	for _, hint := range [][2]string{
+		{"weir latency" + server, "who is slow, and is it working or waiting"},
+		{"weir observe" + server, "requests as they happen"},
+		{"weir map" + server, "who calls whom"},
+		{"nats sub -s nats://" + h.address + " '" + proto.SubjectsLive + "'", "the stream itself"},
+	} {
+		t.add(cell{text: "  " + hint[0]}, cell{text: hint[1]})
+	}
+	_ = t.write(h.app.stdout) // as with every line here: there is no one to tell
+	fmt.Fprint(h.app.stdout, "\nCtrl-C stops.\n")
 }
 
 func (h *host) runHTTP(ctx context.Context, ready func()) error {

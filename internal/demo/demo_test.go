@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 }
 
 func config(dir string) Config {
-	return Config{Command: []string{os.Args[0], "shop"}, Dir: dir, Rate: 100, Output: os.Stderr}
+	return Config{Path: os.Args[0], Args: []string{os.Args[0], "shop"}, Dir: dir, Rate: 100, Output: os.Stderr}
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -79,6 +79,9 @@ func (l *load) run(ctx context.Context) error {
 			default:
 				l.count(func(c *Counts) { c.Skipped++ })
 			}
+			if now := time.Now(); now.Sub(next) > time.Second {
+				next = now // it was stopped for a while; that is no reason for a flood
+			}
 			next = next.Add(time.Duration(rand.ExpFloat64() / l.rate * float64(time.Second)))
 			timer.Reset(time.Until(next))
 		}

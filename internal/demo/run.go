@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -23,11 +24,12 @@ const stopTime = 3 * time.Second
 
 // Config says how the shop is run.
 type Config struct {
-	Command []string  // program and arguments that call [Child] with the name that is added
-	Dir     string    // for links that give the processes their names, and the counts
-	Rate    float64   // requests a second; 0 is [Rate]
-	Output  io.Writer // of the processes' errors
-	Ready   func(frontend string)
+	Path   string    // program whose main calls [Child]
+	Args   []string  // its name and arguments; the name of the service is added
+	Dir    string    // for links that give the processes their names, and the counts
+	Rate   float64   // requests a second; 0 is [Rate]
+	Output io.Writer // of the processes' errors
+	Ready  func(frontend string)
 }
 
 // Run runs the shop until ctx ends, then stops the load first, so that nothing
@@ -124,7 +126,7 @@ func startProcess(cfg Config, name string, env []string, listener *os.File, ende
 	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("name process: %w", err)
 	}
-	if err := os.Symlink(cfg.Command[0], link); err != nil {
+	if err := os.Symlink(cfg.Path, link); err != nil {
 		return nil, fmt.Errorf("name process: %w", err)
 	}
 	read, write, err := os.Pipe()
@@ -133,7 +135,7 @@ func startProcess(cfg Config, name string, env []string, listener *os.File, ende
 	}
 	defer read.Close()
 	cmd := exec.Command(link)
-	cmd.Args = append(append([]string(nil), cfg.Command...), name)
+	cmd.Args = append(slices.Clone(cfg.Args), name)
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, read, cfg.Output, cfg.Output
 	// Ctrl-C at a terminal goes to all of a process group; the shop is to stop
 	// in its own order.
