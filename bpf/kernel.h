@@ -54,15 +54,16 @@ struct task_struct {
 
 #pragma clang attribute pop
 
-#define TCP_CLOSE_STATE 7   /* TCP_CLOSE, include/net/tcp_states.h */
+#define TCP_CLOSE_STATE  7  /* TCP_CLOSE, include/net/tcp_states.h */
 #define TCP_LISTEN_STATE 10 /* TCP_LISTEN */
-#define IPPROTO_TCP 6
-#define AF_INET_ 2
+#define IPPROTO_TCP      6
+#define AF_INET_         2
 
 /* Loads 1 to max bytes; false if n is 0, more than max, or the packet shorter.
  * Before 6.8 (d028f87517d6) the verifier learns nothing from n != 0, but it
  * learns the bounds of a sum. */
-static __always_inline bool load_bytes(struct __sk_buff *skb, __u32 off, void *to, __u32 n, const __u32 max)
+static __always_inline bool load_bytes(struct __sk_buff *skb, __u32 off, void *to, __u32 n,
+				       const __u32 max)
 {
 	n--;
 	barrier_var(n);

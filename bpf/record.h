@@ -15,9 +15,9 @@ enum record_kind {
 };
 
 enum record_flag {
-	FLAG_OUT = 1,	 /* sent by the local socket; else received */
-	FLAG_TURN = 2,	 /* first segment of a turn */
-	FLAG_TAIL = 4,	 /* tail holds the last 8 bytes */
+	FLAG_OUT = 1,    /* sent by the local socket; else received */
+	FLAG_TURN = 2,   /* first segment of a turn */
+	FLAG_TAIL = 4,   /* tail holds the last 8 bytes */
 	FLAG_FORGET = 8, /* one of our own connections: drop what is known */
 	FLAG_FRESH = 16, /* the connection was opened after capture began */
 	FLAG_GUESS = 32, /* tgid is the task that ran at egress, perhaps another's */
@@ -62,7 +62,7 @@ struct conn_info {
 
 /* One per CPU; only ever added to. */
 struct counters {
-	__u64 records;	    /* tried */
+	__u64 records;      /* tried */
 	__u64 lost_ring;    /* no room in the ring */
 	__u64 lost_storage; /* no socket storage */
 	__u64 unreadable;   /* payload or headers could not be loaded */

@@ -23,11 +23,11 @@
 #define RESYNC_MISSES 64
 /* Bytes captured a turn. A request is mostly head and may carry large cookies
  * (servers allow 8 to 16 KiB); a response's head rarely passes 4 KiB. */
-#define REQUEST_BUDGET 16320
+#define REQUEST_BUDGET  16320
 #define RESPONSE_BUDGET 4032
 /* Responses to a turn of more than this are captured like requests, and more:
  * it may have been many requests (pipelining), whose responses come together. */
-#define PIPELINED_BYTES 1024
+#define PIPELINED_BYTES  1024
 #define PIPELINED_BUDGET (8 * REQUEST_BUDGET)
 /* Reads reported a turn: more only matter to requests pipelined in one turn. */
 #define MAX_READS 8
@@ -42,7 +42,7 @@
 
 volatile const __u16 own_ports[4]; /* local ports of our own servers */
 volatile const __u32 wake_bytes;   /* unread bytes in the ring that wake the reader */
-__u32 own_tgid;			   /* our own process, by weir_whoami: its connections are ignored */
+__u32 own_tgid; /* our own process, by weir_whoami: its connections are ignored */
 
 /* ---- maps ---- */
 
@@ -59,7 +59,7 @@ struct socket_state {
 	__u32 turn;
 	__u32 turn_bytes; /* of this turn so far, and */
 	__u32 last_bytes; /* of the one before */
-	__u32 budget;	  /* what may still be captured of this turn */
+	__u32 budget;     /* what may still be captured of this turn */
 	__u32 tgid;
 	__u8 want; /* … if this is set */
 	__u8 reads;
@@ -217,7 +217,8 @@ struct tcp_header {
 
 /* The length comes from the skb, never from the IP header: it is 0 there for
  * BIG TCP, and one skb may hold many segments. */
-static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *p, const struct tcp_header *tcp, __u32 l4)
+static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *p,
+				      const struct tcp_header *tcp, __u32 l4)
 {
 	p->off = l4 + (tcp->offset >> 4) * 4;
 	if (skb->len < p->off)
@@ -253,7 +254,8 @@ static __always_inline bool parse_unusual(struct __sk_buff *skb, struct packet *
 		off = sizeof(struct ipv6_header);
 		p->family = 6;
 		for (int i = 0; i < MAX_EXTENSIONS && next != IPPROTO_TCP; i++) {
-			/* hop-by-hop, routing, destination options; the host's own sockets get no fragments */
+			/* hop-by-hop, routing, destination options; the host's own sockets get no
+			 * fragments */
 			if (next != 0 && next != 43 && next != 60)
 				return false;
 			if (bpf_skb_load_bytes(skb, off, ext, 2))
@@ -275,10 +277,11 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
 
 	if (data + sizeof(*ip4) + sizeof(struct tcp_header) <= end && ip4->version_ihl == 0x45) {
 		p->family = 4;
-		return ip4->protocol == IPPROTO_TCP && parse_tcp(skb, p, data + sizeof(*ip4), sizeof(*ip4));
+		return ip4->protocol == IPPROTO_TCP &&
+		       parse_tcp(skb, p, data + sizeof(*ip4), sizeof(*ip4));
 	}
-	if (data + sizeof(*ip6) + sizeof(struct tcp_header) <= end && ip6->version_class[0] >> 4 == 6 &&
-	    ip6->next == IPPROTO_TCP) {
+	if (data + sizeof(*ip6) + sizeof(struct tcp_header) <= end &&
+	    ip6->version_class[0] >> 4 == 6 && ip6->next == IPPROTO_TCP) {
 		p->family = 6;
 		return parse_tcp(skb, p, data + sizeof(*ip6), sizeof(*ip6));
 	}
@@ -293,8 +296,8 @@ enum verdict { NO, MAYBE, REQUEST, RESPONSE };
  * what a request target begins with; or a status line. MAYBE: too few to say. */
 static __always_inline enum verdict is_head(const __u8 *b, __u32 n)
 {
-	if (b[0] == 'H' && n > 1 && b[1] == 'T' && (n < 3 || b[2] == 'T') && (n < 4 || b[3] == 'P') &&
-	    (n < 5 || b[4] == '/'))
+	if (b[0] == 'H' && n > 1 && b[1] == 'T' && (n < 3 || b[2] == 'T') &&
+	    (n < 4 || b[3] == 'P') && (n < 5 || b[4] == '/'))
 		return n < 5 ? MAYBE : RESPONSE;
 #pragma unroll
 	for (__u32 i = 0; i < PEEK - 1; i++) {
@@ -312,13 +315,18 @@ static __always_inline enum verdict is_head(const __u8 *b, __u32 n)
 			return MAYBE;
 		c = b[i + 1];
 		if (c == '/' || c == '*')
-			return b[0] == 'P' && b[1] == 'R' && i == 3 ? NO : REQUEST; /* PRI * is HTTP/2 */
+			return b[0] == 'P' && b[1] == 'R' && i == 3 ? NO
+								    : REQUEST; /* PRI * is HTTP/2 */
 		/* absolute form, and the authority form of CONNECT */
 		if (c == 'h' || c == 'H')
-			return i + 2 < n && i + 2 < PEEK && (b[i + 2] | 0x20) != 't' && b[0] != 'C' ? NO : REQUEST;
+			return i + 2 < n && i + 2 < PEEK && (b[i + 2] | 0x20) != 't' && b[0] != 'C'
+				   ? NO
+				   : REQUEST;
 		if (b[0] == 'C' && b[1] == 'O' && i == 7)
-			return c == '[' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ? REQUEST
-														       : NO;
+			return c == '[' || (c >= '0' && c <= '9') ||
+				       ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
+				   ? REQUEST
+				   : NO;
 		return NO;
 	}
 	return NO;
@@ -397,8 +405,9 @@ struct conn_record {
 	struct conn_info i;
 };
 
-static __always_inline bool emit_conn(struct socket_state *st, __u8 kind, const struct sock_common *sk,
-				      __u64 cgroup, const struct conn_info *peer)
+static __always_inline bool emit_conn(struct socket_state *st, __u8 kind,
+				      const struct sock_common *sk, __u64 cgroup,
+				      const struct conn_info *peer)
 {
 	struct counters *c = counters();
 	struct conn_record *r;
@@ -426,8 +435,9 @@ static __always_inline bool emit_conn(struct socket_state *st, __u8 kind, const 
 }
 
 /* One instance for each size class, since a reserve has a constant size. */
-static __always_inline void emit_data(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
-				      __u16 flags, __u32 caplen, const __u32 class)
+static __always_inline void emit_data(struct __sk_buff *skb, const struct packet *p,
+				      struct socket_state *st, __u16 flags, __u32 caplen,
+				      const __u32 class)
 {
 	struct counters *c = counters();
 	struct record *r;
@@ -459,13 +469,14 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 		else
 			__sync_fetch_and_add(&c->unreadable, 1);
 	}
-	if (p->len > caplen && p->len >= 8 && bpf_skb_load_bytes(skb, p->off + p->len - 8, &r->tail, 8) == 0)
+	if (p->len > caplen && p->len >= 8 &&
+	    bpf_skb_load_bytes(skb, p->off + p->len - 8, &r->tail, 8) == 0)
 		r->flags |= FLAG_TAIL;
 	bpf_ringbuf_submit(r, wake(r));
 }
 
-static __always_inline void emit_payload(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
-					 __u16 flags)
+static __always_inline void emit_payload(struct __sk_buff *skb, const struct packet *p,
+					 struct socket_state *st, __u16 flags)
 {
 	__u32 n = p->len < st->budget ? p->len : st->budget;
 
@@ -500,8 +511,8 @@ static __always_inline bool is_own(const struct sock_common *sk)
 }
 
 /* The address that packets really go to, if the socket was told another. */
-static __always_inline bool real_peer(struct __sk_buff *skb, const struct packet *p, const struct sock_common *sk,
-				      struct conn_info *i)
+static __always_inline bool real_peer(struct __sk_buff *skb, const struct packet *p,
+				      const struct sock_common *sk, struct conn_info *i)
 {
 	__builtin_memset(i, 0, sizeof(*i));
 	fill_addresses(i, sk);
@@ -525,8 +536,8 @@ static __always_inline bool real_peer(struct __sk_buff *skb, const struct packet
 	return i->rport != p->dport || __builtin_memcmp(i->raddr, i->peer, 16);
 }
 
-static __always_inline void announce(struct __sk_buff *skb, const struct packet *p, struct socket_state *st,
-				     struct bpf_sock *sk, bool egress)
+static __always_inline void announce(struct __sk_buff *skb, const struct packet *p,
+				     struct socket_state *st, struct bpf_sock *sk, bool egress)
 {
 	const struct sock_common *skc = (void *)bpf_skc_to_tcp_sock(sk);
 	struct conn_info peer;
@@ -543,7 +554,8 @@ static __always_inline void announce(struct __sk_buff *skb, const struct packet 
 	st->announced = emit_conn(st, REC_CONN, skc, bpf_sk_cgroup_id(sk), nat ? &peer : NULL);
 }
 
-static __always_inline void early_segment(struct __sk_buff *skb, const struct packet *p, const struct sock_common *skc)
+static __always_inline void early_segment(struct __sk_buff *skb, const struct packet *p,
+					  const struct sock_common *skc)
 {
 	struct {
 		struct record r;
@@ -604,7 +616,8 @@ static __always_inline struct socket_state *adopt(struct sock *sk)
 	key.lport = i.lport;
 	key.rport = i.rport;
 	/* the listener of a mapped address saw IPv4 packets */
-	if (i.family == 6 && *(__u64 *)i.raddr == 0 && *(__u32 *)(i.raddr + 8) == bpf_htonl(0xffff)) {
+	if (i.family == 6 && *(__u64 *)i.raddr == 0 &&
+	    *(__u32 *)(i.raddr + 8) == bpf_htonl(0xffff)) {
 		__builtin_memcpy(key.laddr, i.laddr + 12, 4);
 		__builtin_memcpy(key.raddr, i.raddr + 12, 4);
 	} else {
@@ -662,7 +675,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			early_segment(skb, &p, skc);
 		return 1;
 	}
-	st = bpf_sk_storage_get(&sockets, sk, 0, p.len || connects ? BPF_SK_STORAGE_GET_F_CREATE : 0);
+	st = bpf_sk_storage_get(&sockets, sk, 0,
+				p.len || connects ? BPF_SK_STORAGE_GET_F_CREATE : 0);
 	if (!st) {
 		struct counters *c = counters();
 
@@ -682,7 +696,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		if (!skc)
 			return 1;
 		st->cookie = bpf_get_socket_cookie(skb);
-		st->fresh = connects || (!egress && !BPF_CORE_READ((struct tcp_sock *)skc, bytes_received));
+		st->fresh =
+		    connects || (!egress && !BPF_CORE_READ((struct tcp_sock *)skc, bytes_received));
 		if (is_own(skc) || (connects && current_tgid() == own_tgid)) {
 			st->class = CLASS_IGNORED;
 			return 1;
@@ -719,7 +734,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 				return 1;
 			}
 		}
-		if (v >= REQUEST || (turn && (v == MAYBE || (st->class == CLASS_HTTP1 && st->misses < RESYNC_MISSES)))) {
+		if (v >= REQUEST || (turn && (v == MAYBE || (st->class == CLASS_HTTP1 &&
+							     st->misses < RESYNC_MISSES)))) {
 			st->live = 1;
 			if (v != RESPONSE)
 				st->budget = REQUEST_BUDGET;
@@ -733,7 +749,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			return 1;
 		}
 		/* A response's read tells nothing once the process is known. */
-		if (!egress && (turn || (v >= REQUEST && !st->want)) && (v != RESPONSE || !st->tgid || st->guess)) {
+		if (!egress && (turn || (v >= REQUEST && !st->want)) &&
+		    (v != RESPONSE || !st->tgid || st->guess)) {
 			st->want_seq = p.seq;
 			st->want = 1;
 			st->reads = 0;
