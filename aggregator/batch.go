@@ -3,7 +3,7 @@ package aggregator
 import (
 	"cmp"
 	"slices"
-	"unsafe"
+	"strings"
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
@@ -19,33 +19,25 @@ const (
 	pointBytes    = 1300 // keys and numbers of a point and its four exemplars, but its buckets and strings
 	bucketBytes   = 5    // a count of less than 2^32
 	workloadBytes = 512 + 3*proto.MaxStringBytes
-
-	cacheSlots = 512
 )
 
 // batch is everything read since the last commit.
 type batch struct {
 	series    map[seriesKey]*series
-	workloads map[[3]string]struct{}
+	workloads map[[3]uint32]struct{}
 	losses    []proto.Loss
 	events    uint64
 	duplicate uint64
 	bytes     int
 
-	// The series of the events of one frame, by where their strings are: the
-	// strings of a frame are each there once, and nearly all series come
-	// many times in it.
-	cache [cacheSlots]cacheSlot
-	free  []*series
-}
-
-type cacheSlot struct {
-	key seriesKey
-	s   *series
+	symbols *symbols
+	free    []*series
 }
 
 func newBatch() *batch {
-	return &batch{series: make(map[seriesKey]*series), workloads: make(map[[3]string]struct{})}
+	return &batch{
+		series: make(map[seriesKey]*series), workloads: make(map[[3]uint32]struct{}), symbols: newSymbols(),
+	}
 }
 
 // full tells whether what is there should be committed before more is added.
@@ -53,18 +45,13 @@ func (b *batch) full() bool {
 	return b.bytes > fullBytes || len(b.workloads) >= fullWorkloads || len(b.losses) >= fullLosses
 }
 
-// startFrame forgets where the strings of the last frame were.
-func (b *batch) startFrame() { clear(b.cache[:]) }
-
 // add counts an event that ended at endNS.
 func (b *batch) add(e *proto.Event, endNS int64, lossy bool) {
-	var k seriesKey
-	k.setKey(e, endNS)
-	slot := &b.cache[k.place()%cacheSlots]
-	if slot.s == nil || slot.key != k {
-		slot.key, slot.s = k, b.get(&k)
+	k := b.symbols.key(e, endNS)
+	s := b.series[k]
+	if s == nil {
+		s = b.newSeries(&k)
 	}
-	s := slot.s
 	s.add(e, endNS, lossy)
 	if n := len(s.hist.Buckets) + len(s.wait.Buckets); n != s.buckets {
 		b.bytes += (n - s.buckets) * bucketBytes
@@ -73,30 +60,15 @@ func (b *batch) add(e *proto.Event, endNS int64, lossy bool) {
 	b.events++
 }
 
-// place is equal for equal keys of a frame, and mostly different otherwise.
-func (k *seriesKey) place() uint64 {
-	const odd = 0x9e3779b97f4a7c15
-	at := func(s string) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.StringData(s)))) }
-	h := at(k.route)
-	h = h*odd ^ at(k.method)
-	h = h*odd ^ at(k.workload)
-	h = h*odd ^ at(k.peer.Workload)
-	h = h*odd ^ uint64(k.status)<<2 ^ uint64(k.side) ^ uint64(k.window)
-	return h * odd >> 32
-}
-
-func (b *batch) get(k *seriesKey) *series {
-	if s := b.series[*k]; s != nil {
-		return s
-	}
+func (b *batch) newSeries(k *seriesKey) *series {
 	s := new(series)
 	if n := len(b.free); n > 0 {
 		s, b.free = b.free[n-1], b.free[:n-1]
 	}
-	s.key = k.clone()
-	b.series[s.key] = s
-	b.bytes += pointBytes + s.key.stringBytes()
-	w := [3]string{s.key.namespace, s.key.workload, s.key.kind}
+	s.key, s.labels = *k, b.symbols.labels(k)
+	b.series[*k] = s
+	b.bytes += pointBytes + s.labels.bytes()
+	w := [3]uint32{k.namespace, k.workload, k.kind}
 	if _, ok := b.workloads[w]; !ok {
 		b.workloads[w] = struct{}{}
 		b.bytes += workloadBytes
@@ -130,7 +102,7 @@ func (b *batch) reset() {
 	}
 	clear(b.series)
 	clear(b.workloads)
-	clear(b.cache[:])
+	b.symbols.reset()
 	b.losses, b.events, b.duplicate, b.bytes = nil, 0, 0, 0
 }
 
@@ -144,11 +116,12 @@ func (b *batch) encode(head proto.Latency) ([]bus.Part, error) {
 	slices.SortFunc(all, compareSeries)
 	var parts []bus.Part
 	for len(all) > 0 {
-		k := &all[0].key
+		first := all[0]
 		l := head
-		l.V, l.Namespace, l.Workload, l.WorkloadKind = proto.LatencyVersion, k.namespace, k.workload, k.kind
+		l.V = proto.LatencyVersion
+		l.Namespace, l.Workload, l.WorkloadKind = first.labels.namespace, first.labels.workload, first.labels.kind
 		n := 0
-		for n < len(all) && all[n].key.namespace == k.namespace && all[n].key.workload == k.workload && all[n].key.kind == k.kind {
+		for n < len(all) && all[n].sameWorkload(first) {
 			l.Points = append(l.Points, all[n].point())
 			n++
 		}
@@ -164,21 +137,25 @@ func (b *batch) encode(head proto.Latency) ([]bus.Part, error) {
 	return parts, nil
 }
 
+func (s *series) sameWorkload(o *series) bool {
+	return s.key.namespace == o.key.namespace && s.key.workload == o.key.workload && s.key.kind == o.key.kind
+}
+
 func compareSeries(x, y *series) int {
-	a, b := &x.key, &y.key
+	a, b := &x.labels, &y.labels
 	return cmp.Or(
-		cmp.Compare(a.namespace, b.namespace),
-		cmp.Compare(a.workload, b.workload),
-		cmp.Compare(a.kind, b.kind),
-		cmp.Compare(a.window, b.window),
-		cmp.Compare(a.side, b.side),
-		cmp.Compare(a.route, b.route),
-		cmp.Compare(a.method, b.method),
-		cmp.Compare(a.status, b.status),
-		cmp.Compare(a.errorType, b.errorType),
-		cmp.Compare(a.peer.Namespace, b.peer.Namespace),
-		cmp.Compare(a.peer.Workload, b.peer.Workload),
-		cmp.Compare(a.peer.WorkloadKind, b.peer.WorkloadKind),
-		cmp.Compare(a.peer.Service, b.peer.Service),
+		strings.Compare(a.namespace, b.namespace),
+		strings.Compare(a.workload, b.workload),
+		strings.Compare(a.kind, b.kind),
+		cmp.Compare(x.key.window, y.key.window),
+		cmp.Compare(x.key.side, y.key.side),
+		strings.Compare(a.route, b.route),
+		strings.Compare(a.method, b.method),
+		cmp.Compare(x.key.status, y.key.status),
+		strings.Compare(a.errorType, b.errorType),
+		strings.Compare(a.peer.Namespace, b.peer.Namespace),
+		strings.Compare(a.peer.Workload, b.peer.Workload),
+		strings.Compare(a.peer.WorkloadKind, b.peer.WorkloadKind),
+		strings.Compare(a.peer.Service, b.peer.Service),
 	)
 }

@@ -9,50 +9,60 @@ import (
 )
 
 // seriesKey is what a delta is summed by: the window, the workload at the
-// local end, and what tells its series apart.
+// local end, and what tells its series apart. Strings are numbers of symbols.
 type seriesKey struct {
 	window int64 // start, unix nanoseconds
+	side   uint32
 	status uint32
-	side   proto.Side
 
+	namespace, workload, kind                          uint32
+	method, route, errorType                           uint32
+	peerNamespace, peerWorkload, peerKind, peerService uint32
+}
+
+// key makes the key of an event that ended at endNS.
+func (t *symbols) key(e *proto.Event, endNS int64) seriesKey {
+	here, there := &e.From, &e.To
+	if e.Side == proto.SideServer {
+		here, there = there, here
+	}
+	k := seriesKey{
+		window: windowStart(endNS), side: uint32(e.Side), status: e.Status,
+		namespace: t.number(here.Namespace), workload: t.number(here.Workload), kind: t.number(here.Kind),
+		method: t.number(e.Method), route: t.number(e.Route), errorType: t.number(e.Error),
+		peerNamespace: t.number(there.Namespace),
+	}
+	if e.Side == proto.SideServer && there.Namespace == proto.NamespaceExternal {
+		// Any number of addresses may call a server: they are one peer.
+		// That depends on nothing but the event, as it must.
+		return k
+	}
+	k.peerWorkload, k.peerKind, k.peerService = t.number(there.Workload), t.number(there.Kind), t.number(there.Service)
+	return k
+}
+
+// labels are a key's strings.
+type labels struct {
 	namespace, workload, kind string
 	method, route, errorType  string
 	peer                      proto.Peer
 }
 
-// setKey makes the key of an event that ended at endNS.
-func (k *seriesKey) setKey(e *proto.Event, endNS int64) {
-	here, there := &e.From, &e.To
-	if e.Side == proto.SideServer {
-		here, there = there, here
-	}
-	k.window = windowStart(endNS)
-	k.side, k.status = e.Side, e.Status
-	k.namespace, k.workload, k.kind = here.Namespace, here.Workload, here.Kind
-	k.method, k.route, k.errorType = e.Method, e.Route, e.Error
-	k.peer = proto.Peer{Namespace: there.Namespace, Workload: there.Workload, WorkloadKind: there.Kind, Service: there.Service}
-	if e.Side == proto.SideServer && there.Namespace == proto.NamespaceExternal {
-		// Any number of addresses may call a server: they are one peer.
-		// It depends on nothing but the event, as it must.
-		k.peer = proto.Peer{Namespace: proto.NamespaceExternal}
+func (t *symbols) labels(k *seriesKey) labels {
+	return labels{
+		namespace: t.names[k.namespace], workload: t.names[k.workload], kind: t.names[k.kind],
+		method: t.names[k.method], route: t.names[k.route], errorType: t.names[k.errorType],
+		peer: proto.Peer{
+			Namespace: t.names[k.peerNamespace], Workload: t.names[k.peerWorkload],
+			WorkloadKind: t.names[k.peerKind], Service: t.names[k.peerService],
+		},
 	}
 }
 
-func (k *seriesKey) clone() seriesKey {
-	c := *k
-	for _, s := range []*string{
-		&c.namespace, &c.workload, &c.kind, &c.method, &c.route, &c.errorType,
-		&c.peer.Namespace, &c.peer.Workload, &c.peer.WorkloadKind, &c.peer.Service,
-	} {
-		*s = strings.Clone(*s)
-	}
-	return c
-}
-
-// stringBytes is how long the key's strings are together.
-func (k *seriesKey) stringBytes() int {
-	return len(k.method) + len(k.route) + len(k.errorType) + len(k.peer.Namespace) +
-		len(k.peer.Workload) + len(k.peer.WorkloadKind) + len(k.peer.Service)
+// bytes is how long the strings of a point are together.
+func (l *labels) bytes() int {
+	return len(l.method) + len(l.route) + len(l.errorType) + len(l.peer.Namespace) +
+		len(l.peer.Workload) + len(l.peer.WorkloadKind) + len(l.peer.Service)
 }
 
 func windowStart(ns int64) int64 {
@@ -66,12 +76,13 @@ func windowStart(ns int64) int64 {
 // isError tells whether the exchanges of the series failed, as OpenTelemetry
 // says: the event gives a reason, or the status is an error at its side.
 func (k *seriesKey) isError() bool {
-	return k.errorType != "" || k.status >= 500 || k.status >= 400 && k.side == proto.SideClient
+	return k.errorType != 0 || k.status >= 500 || k.status >= 400 && k.side == uint32(proto.SideClient)
 }
 
 // series is the delta of one series.
 type series struct {
 	key     seriesKey
+	labels  labels
 	hist    histogram.Histogram
 	wait    histogram.Histogram
 	errors  uint64
@@ -145,37 +156,38 @@ func (s *series) point() proto.Point {
 		StartNS:   k.window,
 		WindowNS:  proto.WindowNS,
 		Metric:    proto.MetricHTTPClient,
-		Side:      k.side,
-		Attrs:     k.attrs(),
+		Side:      proto.Side(k.side),
+		Attrs:     s.attrs(),
 		Errors:    s.errors,
 		Hist:      s.hist,
 		Parts:     proto.Parts{WaitNS: s.parts[0], ProcessingNS: s.parts[1], TransferNS: s.parts[2]},
 		Lossy:     s.lossy,
 		Exemplars: s.exemplars,
 	}
-	if k.side == proto.SideServer {
+	if p.Side == proto.SideServer {
 		p.Metric = proto.MetricHTTPServer
 		p.Parts.Wait = &s.wait
 	}
-	if k.peer != (proto.Peer{}) {
-		p.Peer = &k.peer
+	if s.labels.peer != (proto.Peer{}) {
+		p.Peer = &s.labels.peer
 	}
 	return p
 }
 
-func (k *seriesKey) attrs() map[string]string {
+func (s *series) attrs() map[string]string {
+	l := &s.labels
 	attrs := make(map[string]string, 4)
 	set := func(name, value string) {
 		if value != "" {
 			attrs[name] = value
 		}
 	}
-	set(proto.AttrMethod, k.method)
-	set(proto.AttrRoute, k.route)
-	set(proto.AttrErrorType, k.errorType)
-	if k.status != 0 {
-		set(proto.AttrStatus, strconv.FormatUint(uint64(k.status), 10))
-		if k.errorType == "" && k.isError() {
+	set(proto.AttrMethod, l.method)
+	set(proto.AttrRoute, l.route)
+	set(proto.AttrErrorType, l.errorType)
+	if status := s.key.status; status != 0 {
+		set(proto.AttrStatus, strconv.FormatUint(uint64(status), 10))
+		if l.errorType == "" && s.key.isError() {
 			set(proto.AttrErrorType, attrs[proto.AttrStatus])
 		}
 	}

@@ -73,7 +73,7 @@ func (s *state) take(f *proto.Frame, seq uint64, storedNS int64) bool {
 		return false
 	}
 	s.cluster = f.Cluster
-	s.batch.startFrame()
+	s.batch.symbols.startFrame()
 	if done == 0 {
 		s.takeLoss(f, gap)
 	}

@@ -66,16 +66,23 @@ func (l *Load) expect(e *proto.Event) {
 
 // call makes one call between two services, at its server and its client.
 func (l *Load) call(endNS int64) (server, client proto.Event) {
-	from, to := l.r.IntN(len(services)), l.r.IntN(len(services))
+	from := l.r.IntN(len(services))
+	to := (from + 1 + l.r.IntN(2)) % len(services)
 	wait := int64(math.Exp(l.r.NormFloat64()+10) + 1)
 	processing := int64(math.Exp(l.r.NormFloat64()+14) + 1)
 	transfer := int64(l.r.IntN(100_000))
-	status := []uint32{200, 200, 200, 200, 200, 200, 404, 500}[l.r.IntN(8)]
+	status := uint32(200)
+	switch l.r.IntN(50) {
+	case 0:
+		status = 404
+	case 1:
+		status = 500
+	}
 	server = proto.Event{
 		Side: proto.SideServer, Protocol: "http", EndNS: endNS,
 		WaitNS: wait, ProcessingNS: processing, TransferNS: transfer,
 		RequestBytes: uint64(l.r.IntN(2000)), ResponseBytes: uint64(l.r.IntN(20000)),
-		Method: "GET", Route: "/" + services[to] + "/{id}/" + strconv.Itoa(l.r.IntN(8)), Status: status,
+		Method: "GET", Route: "/" + services[to] + "/{id}/" + strconv.Itoa(min(l.r.IntN(8), l.r.IntN(8))), Status: status,
 		Source:      netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(20000+from*1000+to*100+l.r.IntN(8))),
 		Destination: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(8000+to)),
 		NetNS:       1, Process: process(to),

@@ -66,7 +66,6 @@ func waitCommitted(t testing.TB, c *bus.Conn) {
 		last, err := c.LastMessages(t.Context(), proto.StreamEnriched, proto.SubjectsEnriched)
 		return err == nil && len(last) == 1 && last[0].Src == raw.LastSeq
 	}, "not everything is enriched")
-	t.Log("enriched", time.Now())
 	bustest.Eventually(t, func() bool {
 		enriched, err := c.LastSequence(t.Context(), proto.StreamEnriched, proto.SubjectsEnriched)
 		if err != nil {
@@ -142,7 +141,7 @@ func TestPipelineIsExactWhateverIsKilled(t *testing.T) {
 		})
 		services.Go(func() error {
 			return restarting(ctx, t, p.URL, func(ctx context.Context, c *bus.Conn) error {
-				return aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: holder}, discard)
+				return aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: holder, CommitEvery: 100 * time.Millisecond}, discard)
 			})
 		})
 	}
@@ -151,10 +150,9 @@ func TestPipelineIsExactWhateverIsKilled(t *testing.T) {
 	for _, a := range agents {
 		published.Go(func() {
 			for i := range frames {
-				// 4 seconds of event time in a frame's place, so that windows pass
-				// quickly; future times are clamped, hence back from now.
-				end := now - int64(frames-i)*5e7
-				if err := a.publish(ctx, 40, end); err != nil {
+				// A tenth of a second of event time in each; back from now, as
+				// times in the future are clamped.
+				if err := a.publish(ctx, 40, now-int64(frames-i)*1e8); err != nil {
 					t.Error(err)
 					return
 				}
@@ -184,11 +182,18 @@ func TestPipelineIsExactWhateverIsKilled(t *testing.T) {
 		}
 	}
 	want.Check(t, bustest.ReadWindows(t, c).WithoutPeers())
-	for _, r := range bustest.ReadCommits(t, c) {
-		if len(r.Loss) > 0 {
-			t.Errorf("commit %d: loss %v", r.Seq, r.Loss)
+	records := bustest.ReadCommits(t, c)
+	for i, r := range records {
+		if len(r.Loss) > 0 || r.Duplicates > 0 || r.Seq != uint64(i+1) {
+			t.Errorf("commit %d: number %d, loss %v, %d duplicates", i+1, r.Seq, r.Loss, r.Duplicates)
 		}
 	}
+	for i, m := range bustest.ReadAll(t, c, proto.StreamEnriched, proto.SubjectsEnriched) {
+		if m.Src != uint64(i+1) {
+			t.Fatalf("enriched message %d was made from raw message %d", i+1, m.Src)
+		}
+	}
+	t.Logf("%d frames, %d commits, %d kills of the server", 2*(frames+1), len(records), kills)
 }
 
 // restarting runs a service again and again, each time for a moment, on a
@@ -248,7 +253,6 @@ func BenchmarkPipeline(b *testing.B) {
 	if err := a.finish(ctx); err != nil {
 		b.Fatal(err)
 	}
-	b.Log("published", b.Elapsed())
 	waitCommitted(b, c)
 	b.StopTimer()
 	events := float64(frames) * proto.MaxFrameEvents

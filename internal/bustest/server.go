@@ -54,11 +54,14 @@ func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
 	var err error
-	s.s, err = natsserver.Start(s.t.Context(), s.cfg, Logger(s.t))
+	s.s, err = natsserver.Start(context.WithoutCancel(s.t.Context()), s.cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		s.t.Fatal(err)
 	}
 }
+
+// Healthy tells whether the server has caught up with the others of its cluster.
+func (s *Server) Healthy() bool { return s.s != nil && s.s.Healthy() == nil }
 
 // StartCluster starts three servers that form a cluster, for replicated
 // streams, and waits until they can be provisioned.
@@ -136,7 +139,7 @@ func Eventually(t testing.TB, ok func() bool, format string, args ...any) {
 	}
 }
 
-// Logger writes to the test's log, at warnings and above.
+// Logger writes errors to the test's log.
 func Logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 }

@@ -1,11 +1,14 @@
 package status_test
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/weirstream/weir/internal/status"
@@ -35,6 +38,39 @@ func TestHandler(t *testing.T) {
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, tt.path, nil))
 		if w.Code != tt.code || !strings.Contains(w.Body.String(), tt.want) {
 			t.Errorf("%s with %v: %d %s", tt.path, tt.err, w.Code, w.Body)
+		}
+	}
+}
+
+func TestServe(t *testing.T) {
+	ready := func() error { return nil }
+	registry := prometheus.NewRegistry()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := status.Serve(t.Context(), addr, registry, ready); err == nil || !strings.Contains(err.Error(), addr) {
+		t.Errorf("address in use: %v", err)
+	}
+	l.Close()
+	for _, addr := range []string{addr, ""} {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- status.Serve(ctx, addr, registry, ready) }()
+		for deadline := time.Now().Add(10 * time.Second); addr != ""; {
+			r, err := http.Get("http://" + addr + "/healthz")
+			if err == nil {
+				r.Body.Close()
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("%q: %v", addr, err)
 		}
 	}
 }

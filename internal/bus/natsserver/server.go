@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -196,6 +197,15 @@ func (s *Server) URL() string { return s.s.ClientURL() }
 
 // InProcessConn connects without a socket, for bus.Options.InProcess.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.s.InProcessConn() }
+
+// Healthy returns nil if the server works and has caught up with the others
+// of its cluster, or what is wrong.
+func (s *Server) Healthy() error {
+	if h := s.s.Healthz(&server.HealthzOptions{}); h.StatusCode != http.StatusOK {
+		return fmt.Errorf("nats-server is not healthy: %s", h.Error)
+	}
+	return nil
+}
 
 // Stop shuts the server down and waits until its files are closed.
 func (s *Server) Stop() {
