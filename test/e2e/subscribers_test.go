@@ -22,7 +22,8 @@ func TestSubscribersInThreeLanguages(t *testing.T) {
 	machine.Need(t)
 	up := machine.Up(t)
 	s := &scene{T: t}
-	live := subscribeLive(t, up.NATS)
+	nats := build(t, "-modfile=tools/natscli/go.mod", "github.com/nats-io/natscli/nats") // at its pinned version
+	live := subscribeLive(t, nats, up.NATS)
 	nginx := servers.Start(t, servers.Nginx())
 	s.send("subscribed", "nginx", load.Plan{Addr: nginx.Addr(), Requests: 500, Conns: 4, Mix: get(6)})
 	up.Streams().Settle(settle)
@@ -31,13 +32,13 @@ func TestSubscribersInThreeLanguages(t *testing.T) {
 	run(t, "npm", "ci", "--prefix", filepath.Join(root, "examples/javascript"), "--no-fund", "--no-audit")
 	want := regexp.MustCompile(`^nginx server /subscribed/bytes/\S+ (\d+) requests, p99 ms: ([0-9.]+)$`)
 	for name, command := range map[string][]string{
-		"go":         {"go", "run", "./examples/go", up.NATS},
+		"go":         {build(t, "./examples/go"), up.NATS},
 		"python":     {"/usr/bin/python3", "examples/python/subscriber.py", up.NATS},
 		"javascript": {"node", "examples/javascript/subscriber.mjs", up.NATS},
 	} {
 		t.Run(name, func(t *testing.T) { checkLines(t, command, want) })
 	}
-	t.Run("nats stream info", func(t *testing.T) { checkStream(t, up.NATS) })
+	t.Run("nats stream info", func(t *testing.T) { checkStream(t, nats, up.NATS) })
 	t.Run("nats sub", func(t *testing.T) { live(t) })
 }
 
@@ -69,16 +70,20 @@ func checkLines(t *testing.T, command []string, want *regexp.Regexp) {
 	t.Fatalf("no line like %s in:\n%s\n%s", want, strings.Join(seen, "\n"), stderr.String())
 }
 
-// nats is the nats command at the version that tools pins.
-func nats(server string, args ...string) *exec.Cmd {
-	tool := []string{"tool", "-modfile=tools/natscli/go.mod", "nats", "--server", server}
-	cmd := exec.Command("go", append(tool, args...)...)
+// build compiles a program of this repository and returns its path.
+func build(t *testing.T, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	cmd := exec.Command("go", append([]string{"build", "-o", path}, args...)...)
 	cmd.Dir = root
-	return cmd
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %v: %v\n%s", args, err, out)
+	}
+	return path
 }
 
-func checkStream(t *testing.T, server string) {
-	out, err := nats(server, "stream", "info", "WEIR_LATENCY").CombinedOutput()
+func checkStream(t *testing.T, nats, server string) {
+	out, err := exec.Command(nats, "--server", server, "stream", "info", "WEIR_LATENCY").CombinedOutput()
 	if err != nil {
 		t.Fatalf("nats stream info: %v\n%s", err, out)
 	}
@@ -89,8 +94,8 @@ func checkStream(t *testing.T, server string) {
 
 // subscribeLive starts `nats sub` on the live subject. What it returns waits
 // for the first message and decodes it with Python's msgpack.
-func subscribeLive(t *testing.T, server string) func(*testing.T) {
-	cmd := nats(server, "sub", "weir.live.latency.>", "--raw", "--count", "1")
+func subscribeLive(t *testing.T, nats, server string) func(*testing.T) {
+	cmd := exec.Command(nats, "--server", server, "sub", "weir.live.latency.>", "--raw", "--count", "1")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
