@@ -28,7 +28,7 @@ def messages(address, stream, subjects):
         elif verb in (b"MSG", b"HMSG"):  # MSG subject sid [reply] size; HMSG … header-size size
             header = int(args[-2]) if verb == b"HMSG" else 0
             payload = lines.read(int(args[-1]) + 2)[header:-2]
-            if args[0] == b"_INBOX.weir.messages":
+            if args[0] != b"_INBOX.weir.created":  # the subject it was stored under
                 yield payload
             elif "error" in (answer := json.loads(payload)):
                 raise SystemExit(answer["error"]["description"])
