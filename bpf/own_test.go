@@ -10,7 +10,7 @@ import (
 
 // What Weir itself asks and answers is not measured: as a client nothing is
 // captured, as a server what was captured until the process read it is
-// taken back; a port of our own is left out from the first packet.
+// taken back, where reads are seen; a port of our own is left out from the first packet.
 func TestOurOwnTrafficIsLeftOut(t *testing.T) {
 	listen := func() (net.Listener, uint16) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -23,7 +23,7 @@ func TestOurOwnTrafficIsLeftOut(t *testing.T) {
 	}
 	named, namedPort := listen()
 	other, otherPort := listen()
-	_, ring := capture(t, Config{OwnPorts: []uint16{namedPort}})
+	loaded, ring := capture(t, Config{OwnPorts: []uint16{namedPort}})
 	c := start(t, "127.0.0.1:0")
 	for _, l := range []net.Listener{named, other} {
 		if got := c.get(t, "http://"+l.Addr().String()+"/own-server"); got != "404" {
@@ -54,7 +54,7 @@ func TestOurOwnTrafficIsLeftOut(t *testing.T) {
 			t.Errorf("captured at a port of our own: %+v", s)
 		}
 	}
-	if !forgotten[otherPort] {
+	if loaded.NoWait == "" && !forgotten[otherPort] {
 		t.Error("what came for our own process was not taken back")
 	}
 }
