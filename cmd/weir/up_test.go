@@ -75,17 +75,17 @@ func startUp(t *testing.T, dir string, args ...string) *up {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = u.Process.Kill() })
-	eventually(t, "ready", func() bool { return status("http://"+http+"/readyz") == 200 })
+	eventually(t, "ready", func() bool { return answers("http://"+http+"/readyz") })
 	return u
 }
 
-func status(url string) int {
+func answers(url string) bool {
 	r, err := http.Get(url)
 	if err != nil {
-		return 0
+		return false
 	}
 	r.Body.Close()
-	return r.StatusCode
+	return r.StatusCode == http.StatusOK
 }
 
 func (u *up) stop(t *testing.T) {
