@@ -23,12 +23,17 @@
 #define RESYNC_MISSES 64
 /* Bytes captured a turn. A request is mostly head and may carry large cookies
  * (servers allow 8 to 16 KiB); a response's head rarely passes 4 KiB. */
-#define REQUEST_BUDGET  16320
+#define REQUEST_BUDGET  MAX_CAPTURE
 #define RESPONSE_BUDGET 4032
-/* Responses to a turn of more than this are captured like requests, and more:
- * it may have been many requests (pipelining), whose responses come together. */
-#define PIPELINED_BYTES  1024
-#define PIPELINED_BUDGET (8 * REQUEST_BUDGET)
+/* A turn that begins with GET has no body, as a rule. If it is longer than a head
+ * it may be many requests (pipelining): all of it is captured, and of their
+ * responses, which may come together, as much as so many heads could take. */
+#define PIPELINED_BYTES    1024
+#define PIPELINED_BUDGET   (1 << 20)
+#define RESPONSES_PER_BYTE 16
+/* The largest record. A longer segment takes several. */
+#define MAX_CAPTURE 16320
+#define MAX_PIECES  5
 /* Reads reported a turn: more only matter to requests pipelined in one turn. */
 #define MAX_READS 8
 /* Bytes looked at to recognise a head: the longest method is 16 characters. */
@@ -70,9 +75,11 @@ struct socket_state {
 	__u8 announced;
 	__u8 fresh;
 	__u8 guess;
-	__u8 lost;    /* a record of this socket found no room */
-	__u8 skipped; /* bits by direction: bytes were not reported */
-	__u8 pad[5];
+	__u8 lost;      /* a record of this socket found no room */
+	__u8 skipped;   /* bits by direction: bytes were not reported */
+	__u8 pipelined; /* direction of requests that may come many in a turn … */
+	__u8 deep;      /* … and did: a turn was longer than a head */
+	__u8 pad[3];
 	char comm[16];
 };
 
@@ -290,7 +297,7 @@ static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
 
 #define WORD(a, b, c, d) bpf_htonl((a) << 24 | (b) << 16 | (c) << 8 | (d))
 
-enum verdict { NO, MAYBE, REQUEST, RESPONSE };
+enum verdict { NO, MAYBE, REQUEST, REQUEST_WITHOUT_BODY, RESPONSE };
 
 /* Do these bytes begin an HTTP/1 message? A token in capitals, a space, and
  * what a request target begins with; or a status line. MAYBE: too few to say. */
@@ -342,7 +349,7 @@ static __always_inline enum verdict peek(struct __sk_buff *skb, const struct pac
 		switch (*(__u32 *)b) { /* the usual ones in one look */
 		case WORD('G', 'E', 'T', ' '):
 			if (b[4] == '/')
-				return REQUEST;
+				return REQUEST_WITHOUT_BODY;
 			break;
 		case WORD('P', 'O', 'S', 'T'):
 			if (b[4] == ' ' && b[5] == '/')
@@ -475,6 +482,28 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 	bpf_ringbuf_submit(r, wake(r));
 }
 
+/* A segment of which more is wanted than fits into a record. */
+static __always_inline void emit_pieces(struct __sk_buff *skb, const struct packet *p,
+					struct socket_state *st, __u16 flags, __u32 n)
+{
+	struct packet piece = *p;
+
+	for (int i = 0; i < MAX_PIECES && piece.len; i++) {
+		bool last = n <= MAX_CAPTURE || i == MAX_PIECES - 1;
+
+		if (!last)
+			piece.len = MAX_CAPTURE;
+		emit_data(skb, &piece, st, flags, n < MAX_CAPTURE ? n : MAX_CAPTURE, MAX_CAPTURE);
+		flags &= ~FLAG_TURN;
+		piece.off += MAX_CAPTURE;
+		piece.seq += MAX_CAPTURE;
+		n -= MAX_CAPTURE;
+		if (last)
+			break;
+		piece.len = p->len - (i + 1) * MAX_CAPTURE;
+	}
+}
+
 static __always_inline void emit_payload(struct __sk_buff *skb, const struct packet *p,
 					 struct socket_state *st, __u16 flags)
 {
@@ -493,8 +522,10 @@ static __always_inline void emit_payload(struct __sk_buff *skb, const struct pac
 		emit_data(skb, p, st, flags, n, 952);
 	else if (n <= 4032)
 		emit_data(skb, p, st, flags, n, 4032);
+	else if (n <= MAX_CAPTURE)
+		emit_data(skb, p, st, flags, n, MAX_CAPTURE);
 	else
-		emit_data(skb, p, st, flags, n, 16320);
+		emit_pieces(skb, p, st, flags, n);
 }
 
 /* ---- sockets ---- */
@@ -647,6 +678,27 @@ static __always_inline struct socket_state *adopt(struct sock *sk)
 
 #endif
 
+static __always_inline void set_budget(struct socket_state *st, enum verdict v, bool turn)
+{
+	if (v == REQUEST_WITHOUT_BODY) {
+		st->pipelined = st->dir;
+		st->deep = 0;
+	} else if (v == REQUEST) {
+		st->pipelined = 0;
+	}
+	if (st->pipelined == st->dir && (v == REQUEST_WITHOUT_BODY || st->deep)) {
+		st->budget = PIPELINED_BUDGET;
+	} else if (v == REQUEST || (!st->pipelined && v != RESPONSE)) {
+		st->budget = REQUEST_BUDGET;
+	} else if (turn || st->budget < RESPONSE_BUDGET) {
+		st->budget = RESPONSE_BUDGET;
+		if (st->pipelined && st->deep)
+			st->budget = st->last_bytes < PIPELINED_BUDGET / RESPONSES_PER_BYTE
+					 ? st->last_bytes * RESPONSES_PER_BYTE
+					 : PIPELINED_BUDGET;
+	}
+}
+
 /* ---- programs ---- */
 
 static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
@@ -719,6 +771,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			flags |= FLAG_TURN;
 		}
 		st->turn_bytes += p.len;
+		if (st->pipelined == dir && st->turn_bytes > PIPELINED_BYTES)
+			st->deep = 1;
 		if (turn || st->live || st->class == CLASS_HTTP1)
 			v = peek(skb, &p);
 		if (v >= REQUEST) {
@@ -737,12 +791,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		if (v >= REQUEST || (turn && (v == MAYBE || (st->class == CLASS_HTTP1 &&
 							     st->misses < RESYNC_MISSES)))) {
 			st->live = 1;
-			if (v != RESPONSE)
-				st->budget = REQUEST_BUDGET;
-			else if (turn && st->last_bytes > PIPELINED_BYTES)
-				st->budget = PIPELINED_BUDGET;
-			else if (st->budget < RESPONSE_BUDGET || turn)
-				st->budget = RESPONSE_BUDGET;
+			set_budget(st, v, turn);
 		}
 		if (!st->live) {
 			st->skipped |= dir;

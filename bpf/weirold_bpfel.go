@@ -52,7 +52,9 @@ type weiroldSocketState struct {
 	Guess     uint8
 	Lost      uint8
 	Skipped   uint8
-	Pad       [5]uint8
+	Pipelined uint8
+	Deep      uint8
+	Pad       [3]uint8
 	Comm      [16]int8
 	_         [4]byte
 }
