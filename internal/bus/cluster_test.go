@@ -41,6 +41,10 @@ func TestClusterLosesAServer(t *testing.T) {
 		s.Restart()
 		bustest.Eventually(t, func() bool { return s.Healthy() }, "a server does not come back")
 	}
+	bustest.Eventually(t, func() bool { // the replica that answers may be behind
+		return len(stored(t, c, proto.StreamRaw, proto.SubjectsRaw)) == int(seq) &&
+			len(stored(t, c, proto.StreamLatency, proto.SubjectsCommit)) == int(seq)
+	}, "not everything is there")
 	checkNumbers(t, stored(t, c, proto.StreamRaw, proto.SubjectsRaw), int(seq))
 	checkNumbers(t, stored(t, c, proto.StreamLatency, proto.SubjectsCommit), int(seq))
 	for i := range 3 {

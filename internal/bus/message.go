@@ -151,6 +151,7 @@ type StreamInfo struct {
 	Messages  uint64
 	Bytes     uint64
 	MaxAge    time.Duration
+	Replicas  int
 }
 
 // StreamInfo asks the leader of a stream what it holds.
@@ -178,5 +179,6 @@ func (c *Conn) StreamInfo(ctx context.Context, stream string) (StreamInfo, error
 		Messages:  i.State.Msgs,
 		Bytes:     i.State.Bytes,
 		MaxAge:    i.Config.MaxAge,
+		Replicas:  i.Config.Replicas,
 	}, nil
 }

@@ -19,6 +19,7 @@ const (
 	readerExpiry    = 10 * time.Second
 	readerHeartbeat = 2 * time.Second
 	readerIdleLimit = 30 * time.Second // then the server deletes the consumer
+	replicaLag      = time.Second      // a replica may be behind by so much
 )
 
 // How the server says that a request has brought all the messages it asked
@@ -41,7 +42,7 @@ type ReadConfig struct {
 	StartSeq  uint64    // first stream sequence wanted, 0 if StartTime or all
 	StartTime time.Time // messages stored at or after it
 	Last      bool      // only the last message of each subject, then what follows
-	StopAtEnd bool      // Next returns io.EOF after the last message stored now
+	StopAtEnd bool      // Next returns io.EOF after the last message stored when it was opened, or later
 }
 
 // Reader reads a stream in order and gives every message of its subjects
@@ -53,6 +54,7 @@ type Reader struct {
 	cfg     ReadConfig
 	created time.Time
 	end     uint64 // last sequence when it was opened, for StopAtEnd
+	copies  int    // of the stream
 	last    uint64 // sequence of the last message given
 	pending uint64 // messages after it, as the server last said
 	known   bool   // pending is of this consumer
@@ -71,7 +73,7 @@ func (c *Conn) Read(ctx context.Context, cfg ReadConfig) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{c: c, cfg: cfg, created: info.Created, end: info.LastSeq}
+	r := &Reader{c: c, cfg: cfg, created: info.Created, end: info.LastSeq, copies: info.Replicas}
 	return r, nil
 }
 
@@ -115,8 +117,12 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 }
 
 func (r *Reader) atEnd() bool {
-	return r.cfg.StopAtEnd && r.known && (r.pending == 0 || r.last >= r.end)
+	return r.cfg.StopAtEnd && r.known && (r.last >= r.end || r.pending == 0 && r.copies <= 1)
 }
+
+// nearEnd tells whether there is nothing more, unless the replica that serves
+// the consumer is behind.
+func (r *Reader) nearEnd() bool { return r.cfg.StopAtEnd && r.known && r.pending == 0 }
 
 // next gives one message of the current consumer, which it makes if needed.
 func (r *Reader) next(ctx context.Context) (Message, error) {
@@ -169,12 +175,20 @@ func (r *Reader) receive(ctx context.Context) (*nats.Msg, error) {
 		return msg, nil
 	default:
 	}
-	silence := time.NewTimer(3 * readerHeartbeat)
+	patience := 3 * readerHeartbeat
+	if r.nearEnd() {
+		patience = replicaLag
+	}
+	silence := time.NewTimer(patience)
 	defer silence.Stop()
 	select {
 	case msg := <-r.inbox:
 		return msg, nil
 	case <-silence.C:
+		if r.nearEnd() {
+			r.end = r.last
+			return nil, io.EOF
+		}
 		return nil, errSilence
 	case <-r.session.Done():
 		return nil, nats.ErrDisconnected
