@@ -7,9 +7,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/status"
-	"golang.org/x/sync/errgroup"
 )
 
 // Config is what an aggregator needs.

@@ -6,10 +6,11 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
-	"golang.org/x/sync/errgroup"
 )
 
 // Config is what an enricher needs.

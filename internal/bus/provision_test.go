@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
 	"github.com/weirstream/weir/internal/bustest"

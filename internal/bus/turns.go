@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/weirstream/weir/proto"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/proto"
 )
 
 // ErrStop marks an error of work that a new start can't help: a person has to.

@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/weirstream/weir/aggregator"
 	"github.com/weirstream/weir/enricher"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
-	"golang.org/x/sync/errgroup"
 )
 
 func TestMain(m *testing.M) { bustest.Main(m) }

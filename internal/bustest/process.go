@@ -11,8 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weirstream/weir/internal/bus/natsserver"
 	"go.uber.org/goleak"
+
+	"github.com/weirstream/weir/internal/bus/natsserver"
 )
 
 const processEnv = "WEIR_BUSTEST_SERVER" // "addr dir": be a server instead of tests
