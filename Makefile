@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 BIN := bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-all lint generate bench e2e chaos fuzz
+.PHONY: help build test test-all lint generate bench e2e chaos kernels fuzz
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ e2e: ## real servers, real clients: every request counted (root)
 
 chaos: ## kill -9, pauses, rivals under load: exact (root)
 	WEIR_REQUIRE=all go test -count=1 -v -timeout 30m ./test/chaos
+
+kernels: ## bpf and agent on Linux 5.10, 6.1, 6.12 and the newest, under qemu
+	test/kernels/run
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rl '^func Fuzz' --include='*_test.go' . | while read -r f; do \
