@@ -5,6 +5,7 @@ Needs Python and python3-msgpack. NATS is lines of text over a socket, so no cli
 import json
 import socket
 import sys
+import uuid
 from urllib.parse import urlsplit
 
 import msgpack
@@ -15,12 +16,12 @@ def messages(address, stream, subjects):
     url = urlsplit(address)
     conn = socket.create_connection((url.hostname, url.port or 4222))
     lines = conn.makefile("rb")
-    consumer = {"stream_name": stream, "config": {
-        "deliver_subject": "_INBOX.weir.messages", "filter_subject": subjects, "ack_policy": "none"}}
-    request = json.dumps(consumer).encode()
+    inbox = f"_INBOX.{uuid.uuid4().hex}"
+    request = json.dumps({"stream_name": stream, "config": {
+        "deliver_subject": inbox, "filter_subject": subjects, "ack_policy": "none"}})
     lines.readline()  # INFO
-    conn.sendall(b'CONNECT {"verbose":false,"headers":true}\r\nSUB _INBOX.weir.* 1\r\n')
-    conn.sendall(b"PUB $JS.API.CONSUMER.CREATE.%s _INBOX.weir.created %d\r\n%s\r\n" % (stream.encode(), len(request), request))
+    conn.sendall(f'CONNECT {{"verbose":false,"headers":true}}\r\nSUB {inbox} messages\r\nSUB {inbox}.created created\r\n'
+                 f"PUB $JS.API.CONSUMER.CREATE.{stream} {inbox}.created {len(request)}\r\n{request}\r\n".encode())
     while line := lines.readline():
         verb, *args = line.split()
         if verb == b"PING":
@@ -28,7 +29,7 @@ def messages(address, stream, subjects):
         elif verb in (b"MSG", b"HMSG"):  # MSG subject sid [reply] size; HMSG … header-size size
             header = int(args[-2]) if verb == b"HMSG" else 0
             payload = lines.read(int(args[-1]) + 2)[header:-2]
-            if args[0] != b"_INBOX.weir.created":  # the subject it was stored under
+            if args[1] == b"messages":
                 yield payload
             elif "error" in (answer := json.loads(payload)):
                 raise SystemExit(answer["error"]["description"])
