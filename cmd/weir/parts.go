@@ -61,11 +61,14 @@ func start(ctx context.Context, p part, ready func(), ended chan<- error) runnin
 	r := running{stop: stop, done: make(chan error, 1)}
 	go func() { // runParts waits for done
 		err := p.run(ctx, ready)
-		if ctx.Err() == nil { // it wasn't asked to end
+		switch {
+		case ctx.Err() == nil: // it wasn't asked to end
 			if err == nil {
 				err = fmt.Errorf("%s ended by itself", p.name)
 			}
 			ended <- err
+		case errors.Is(err, context.Canceled):
+			err = nil // it was asked to end before it worked
 		}
 		r.done <- err
 	}()

@@ -59,3 +59,16 @@ func TestPartThatEndsIsAFailure(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestPartStoppedBeforeItWorks(t *testing.T) {
+	broken := errors.New("broken")
+	slow := part{"slow", func(ctx context.Context, ready func()) error {
+		ready()
+		<-ctx.Done()
+		return fmt.Errorf("connect: %w", ctx.Err())
+	}}
+	err := runParts(t.Context(), []part{slow, {"b", func(context.Context, func()) error { return broken }}}, func() {})
+	if fmt.Sprint(err) != "broken" {
+		t.Errorf("error %v", err)
+	}
+}

@@ -112,8 +112,8 @@ func (a *app) up(ctx context.Context, f *upFlags) error {
 // parts in the order they are started; they stop the other way round.
 func (h *host) parts() []part {
 	parts := []part{
-		{"http", h.runHTTP},
 		{"nats-server", h.runNATS},
+		{"http", h.runHTTP},
 		{"aggregator", h.runAggregator},
 		{"enricher", h.runEnricher},
 		{"agent", h.runAgent},
