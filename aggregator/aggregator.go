@@ -36,6 +36,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		cfg.CommitEvery = defaultCommitEvery
 	}
 	m := newMetrics(cfg.Registry)
+	status.RegisterBus(cfg.Registry, "aggregator", cfg.Bus)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return status.Serve(ctx, cfg.HTTP, cfg.Registry, func() error { return ready(cfg.Bus) })

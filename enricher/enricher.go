@@ -39,6 +39,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		cfg.Registry = prometheus.NewRegistry()
 	}
 	m := newMetrics(cfg.Registry)
+	status.RegisterBus(cfg.Registry, "enricher", cfg.Bus)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return status.Serve(ctx, cfg.HTTP, cfg.Registry, func() error { return ready(cfg.Bus) })

@@ -68,6 +68,13 @@ type sockets struct {
 	nodes      map[string]uint32
 	local      map[socket]struct{} // addresses (port 0) of the nodes
 	lastLocal  [256]socket
+	recent     [512]recent // in front of the maps
+}
+
+// recent is a socket that was looked up lately: few are busy at a time.
+type recent struct {
+	socket socket
+	owners *owners
 }
 
 func newSockets() *sockets {
@@ -124,14 +131,20 @@ func (t *sockets) find(s socket, start, end int64) *proto.Endpoint {
 }
 
 func (t *sockets) get(s socket) *owners {
-	if o, ok := t.young[s]; ok {
-		return o
+	r := &t.recent[(s.port^s.port>>9^uint32(s.addr[15])^s.netns)%uint32(len(t.recent))]
+	if r.owners != nil && r.socket == s {
+		return r.owners
 	}
-	if o, ok := t.old[s]; ok {
-		t.put(s, o)
-		return o
+	o, ok := t.young[s]
+	if !ok {
+		if o, ok = t.old[s]; ok {
+			t.put(s, o)
+		}
 	}
-	return nil
+	if ok {
+		*r = recent{s, o}
+	}
+	return o
 }
 
 func (t *sockets) put(s socket, o *owners) {
