@@ -12,6 +12,8 @@
 #include <bpf/bpf_tracing.h>
 
 #include "kernel.h"
+#include "packet.h"
+#include "classify.h"
 #include "record.h"
 
 /* ---- limits ---- */
@@ -36,12 +38,8 @@
 #define MAX_PIECES  5
 /* Reads reported a turn: more only matter to requests pipelined in one turn. */
 #define MAX_READS 8
-/* Bytes looked at to recognise a head: the longest method is 16 characters. */
-#define PEEK 20
 /* First segments that reached a listener and wait for their socket. */
 #define MAX_EARLY 4096
-/* IPv6 extension headers walked before a packet is left alone. */
-#define MAX_EXTENSIONS 6
 
 /* ---- configuration, set before loading ---- */
 
@@ -187,185 +185,6 @@ static __always_inline void fill_addresses(struct conn_info *i, const struct soc
 		BPF_CORE_READ_INTO(&i->laddr, sk, skc_v6_rcv_saddr.in6_u.u6_addr8);
 		BPF_CORE_READ_INTO(&i->raddr, sk, skc_v6_daddr.in6_u.u6_addr8);
 	}
-}
-
-/* ---- a packet ---- */
-
-struct packet {
-	__u32 off; /* of the payload in the skb */
-	__u32 len; /* of the payload */
-	__u32 seq;
-	__u8 fin, syn, rst, ack;
-	__u8 family;
-	__u16 sport, dport;
-};
-
-struct ipv4_header {
-	__u8 version_ihl, tos;
-	__be16 length, id, fragment;
-	__u8 ttl, protocol;
-	__be16 checksum;
-	__be32 source, destination;
-};
-
-struct ipv6_header {
-	__u8 version_class[4];
-	__be16 length;
-	__u8 next, hops;
-	__u8 source[16], destination[16];
-};
-
-struct tcp_header {
-	__be16 source, destination;
-	__be32 seq, ack;
-	__u8 offset, flags;
-	__be16 window;
-};
-
-/* The length comes from the skb, never from the IP header: it is 0 there for
- * BIG TCP, and one skb may hold many segments. */
-static __always_inline bool parse_tcp(struct __sk_buff *skb, struct packet *p,
-				      const struct tcp_header *tcp, __u32 l4)
-{
-	p->off = l4 + (tcp->offset >> 4) * 4;
-	if (skb->len < p->off)
-		return false;
-	p->len = skb->len - p->off;
-	p->seq = bpf_ntohl(tcp->seq) + !!(tcp->flags & 2); /* a SYN counts for one */
-	p->sport = bpf_ntohs(tcp->source);
-	p->dport = bpf_ntohs(tcp->destination);
-	p->fin = tcp->flags & 1;
-	p->syn = tcp->flags & 2;
-	p->rst = tcp->flags & 4;
-	p->ack = tcp->flags & 16;
-	return true;
-}
-
-/* Options, extension headers, or headers that are not in the linear part. */
-static __always_inline bool parse_unusual(struct __sk_buff *skb, struct packet *p)
-{
-	struct tcp_header tcp;
-	__u32 off;
-	__u8 first, next, ext[2];
-
-	if (bpf_skb_load_bytes(skb, 0, &first, 1))
-		return false;
-	if (first >> 4 == 4) {
-		if (bpf_skb_load_bytes(skb, 9, &next, 1))
-			return false;
-		off = (first & 15) * 4;
-		p->family = 4;
-	} else {
-		if (bpf_skb_load_bytes(skb, 6, &next, 1))
-			return false;
-		off = sizeof(struct ipv6_header);
-		p->family = 6;
-		for (int i = 0; i < MAX_EXTENSIONS && next != IPPROTO_TCP; i++) {
-			/* hop-by-hop, routing, destination options; the host's own sockets get no
-			 * fragments */
-			if (next != 0 && next != 43 && next != 60)
-				return false;
-			if (bpf_skb_load_bytes(skb, off, ext, 2))
-				return false;
-			next = ext[0];
-			off += (ext[1] + 1) * 8;
-		}
-	}
-	if (next != IPPROTO_TCP || bpf_skb_load_bytes(skb, off, &tcp, sizeof(tcp)))
-		return false;
-	return parse_tcp(skb, p, &tcp, off);
-}
-
-static __always_inline bool parse(struct __sk_buff *skb, struct packet *p)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct ipv4_header *ip4 = data;
-	struct ipv6_header *ip6 = data;
-
-	if (data + sizeof(*ip4) + sizeof(struct tcp_header) <= end && ip4->version_ihl == 0x45) {
-		p->family = 4;
-		return ip4->protocol == IPPROTO_TCP &&
-		       parse_tcp(skb, p, data + sizeof(*ip4), sizeof(*ip4));
-	}
-	if (data + sizeof(*ip6) + sizeof(struct tcp_header) <= end &&
-	    ip6->version_class[0] >> 4 == 6 && ip6->next == IPPROTO_TCP) {
-		p->family = 6;
-		return parse_tcp(skb, p, data + sizeof(*ip6), sizeof(*ip6));
-	}
-	return parse_unusual(skb, p);
-}
-
-#define WORD(a, b, c, d) bpf_htonl((a) << 24 | (b) << 16 | (c) << 8 | (d))
-
-enum verdict { NO, MAYBE, REQUEST, REQUEST_WITHOUT_BODY, RESPONSE };
-
-/* Do these bytes begin an HTTP/1 message? A token in capitals, a space, and
- * what a request target begins with; or a status line. MAYBE: too few to say. */
-static __always_inline enum verdict is_head(const __u8 *b, __u32 n)
-{
-	if (b[0] == 'H' && n > 1 && b[1] == 'T' && (n < 3 || b[2] == 'T') &&
-	    (n < 4 || b[3] == 'P') && (n < 5 || b[4] == '/'))
-		return n < 5 ? MAYBE : RESPONSE;
-#pragma unroll
-	for (__u32 i = 0; i < PEEK - 1; i++) {
-		__u8 c = b[i];
-
-		if (i >= n)
-			return i ? MAYBE : NO;
-		if (c >= 'A' && c <= 'Z')
-			continue;
-		if (i && (c == '-' || c == '_'))
-			continue;
-		if (c != ' ' || i < 3)
-			return NO;
-		if (i + 1 >= n)
-			return MAYBE;
-		c = b[i + 1];
-		if (c == '/' || c == '*')
-			return b[0] == 'P' && b[1] == 'R' && i == 3 ? NO
-								    : REQUEST; /* PRI * is HTTP/2 */
-		/* absolute form, and the authority form of CONNECT */
-		if (c == 'h' || c == 'H')
-			return i + 2 < n && i + 2 < PEEK && (b[i + 2] | 0x20) != 't' && b[0] != 'C'
-				   ? NO
-				   : REQUEST;
-		if (b[0] == 'C' && b[1] == 'O' && i == 7)
-			return c == '[' || (c >= '0' && c <= '9') ||
-				       ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-				   ? REQUEST
-				   : NO;
-		return NO;
-	}
-	return NO;
-}
-
-static __always_inline enum verdict peek(struct __sk_buff *skb, const struct packet *p)
-{
-	__u8 b[PEEK] __attribute__((aligned(4))) = {};
-
-	if (p->len >= PEEK) {
-		if (bpf_skb_load_bytes(skb, p->off, b, PEEK))
-			return NO;
-		switch (*(__u32 *)b) { /* the usual ones in one look */
-		case WORD('G', 'E', 'T', ' '):
-			if (b[4] == '/')
-				return REQUEST_WITHOUT_BODY;
-			break;
-		case WORD('P', 'O', 'S', 'T'):
-			if (b[4] == ' ' && b[5] == '/')
-				return REQUEST;
-			break;
-		case WORD('H', 'T', 'T', 'P'):
-			return b[4] == '/' ? RESPONSE : NO;
-		}
-		return is_head(b, PEEK);
-	}
-	if (!load_bytes(skb, p->off, b, p->len, PEEK))
-		return NO;
-	/* a line break before a request is allowed, and ignored */
-	if (p->len <= 2 && (b[0] == '\r' || b[0] == '\n'))
-		return MAYBE;
-	return is_head(b, p->len);
 }
 
 /* ---- records ---- */
