@@ -36,7 +36,6 @@ const (
 	FlagForget = uint16(weirRecordFlagFLAG_FORGET)
 	FlagFresh  = uint16(weirRecordFlagFLAG_FRESH)
 	FlagGuess  = uint16(weirRecordFlagFLAG_GUESS)
-	FlagReset  = uint16(weirRecordFlagFLAG_RESET)
 	FlagSkip   = uint16(weirRecordFlagFLAG_SKIP)
 	FlagLost   = uint16(weirRecordFlagFLAG_LOST)
 )

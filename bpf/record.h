@@ -21,9 +21,8 @@ enum record_flag {
 	FLAG_FORGET = 8, /* one of our own connections: drop what is known */
 	FLAG_FRESH = 16, /* the connection was opened after capture began */
 	FLAG_GUESS = 32, /* tgid is the task that ran at egress, perhaps another's */
-	FLAG_RESET = 64, /* closed by a reset */
-	FLAG_SKIP = 128, /* bytes of this direction before it were not reported */
-	FLAG_LOST = 256, /* records of this socket before it found no room */
+	FLAG_SKIP = 64,  /* bytes of this direction before it were not reported */
+	FLAG_LOST = 128, /* records of this socket before it found no room */
 };
 
 /* Followed by caplen bytes of payload (REC_DATA), or by a conn_info and then

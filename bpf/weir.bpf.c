@@ -631,8 +631,12 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		return 1;
 	if (p.fin)
 		emit_mark(st, REC_FIN, flags, p.seq + p.len);
-	else if (p.rst)
-		emit_mark(st, REC_CLOSE, flags | FLAG_RESET, 0);
+#ifdef WEIR_OLD_KERNEL /* else weir_state tells, and of resets that were accepted only */
+	else if (p.rst) {
+		emit_mark(st, REC_CLOSE, flags, 0);
+		st->announced = 0;
+	}
+#endif
 	return 1;
 }
 

@@ -73,9 +73,8 @@ const (
 	weirRecordFlagFLAG_FORGET weirRecordFlag = 8
 	weirRecordFlagFLAG_FRESH  weirRecordFlag = 16
 	weirRecordFlagFLAG_GUESS  weirRecordFlag = 32
-	weirRecordFlagFLAG_RESET  weirRecordFlag = 64
-	weirRecordFlagFLAG_SKIP   weirRecordFlag = 128
-	weirRecordFlagFLAG_LOST   weirRecordFlag = 256
+	weirRecordFlagFLAG_SKIP   weirRecordFlag = 64
+	weirRecordFlagFLAG_LOST   weirRecordFlag = 128
 )
 
 type weirRecordKind uint32
