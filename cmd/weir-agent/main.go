@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
@@ -110,7 +109,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	metrics := prometheus.NewRegistry()
+	metrics := service.Metrics()
+	status.RegisterBus(metrics, "agent", c)
 	var capturing atomic.Bool
 
 	// The port is served until the agent has delivered what it has.

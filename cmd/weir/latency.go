@@ -84,7 +84,7 @@ func (w *waitFlags) atMost(a *app) time.Duration {
 
 func (f *latencyFlags) options(a *app, args []string) (query.Options, error) {
 	o := query.Options{Now: now(), Wait: f.atMost(a)}
-	if err := f.outputFlag.check(); err != nil {
+	if err := f.check(); err != nil {
 		return o, err
 	}
 	for _, by := range f.by {

@@ -43,7 +43,7 @@ callers felt. WORKLOAD may be at either end.`,
 
 func (a *app) showMap(ctx context.Context, f *mapFlags, args []string) error {
 	o := query.Options{Now: now(), Wait: f.atMost(a)}
-	err := f.outputFlag.check()
+	err := f.check()
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ source.{namespace,workload,pod,address,port}, destination.{…}, process.{pid,na
 
 func (f *observeFlags) options(args []string) (query.EventOptions, error) {
 	o := query.EventOptions{Follow: f.follow, Wait: frameOnTheWay}
-	if err := f.outputFlag.check(); err != nil {
+	if err := f.check(); err != nil {
 		return o, err
 	}
 	if f.last < 0 {

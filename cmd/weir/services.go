@@ -58,7 +58,7 @@ func (a *app) enricherCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.serve(cmd.Context(), f, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
-				return enricher.Run(ctx, enricher.Config{Bus: c, Holder: f.name, HTTP: f.http}, log)
+				return enricher.Run(ctx, enricher.Config{Bus: c, Holder: f.name, HTTP: f.http, Registry: service.Metrics()}, log)
 			})
 		},
 	}
@@ -76,7 +76,7 @@ func (a *app) aggregatorCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.serve(cmd.Context(), f, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
-				return aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: f.name, HTTP: f.http}, log)
+				return aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: f.name, HTTP: f.http, Registry: service.Metrics()}, log)
 			})
 		},
 	}

@@ -105,7 +105,7 @@ func (a *app) up(ctx context.Context, f *upFlags) error {
 	if err := service.CheckHTTP(f.http); err != nil {
 		return err
 	}
-	h := &host{app: a, flags: f, log: log, metrics: prometheus.NewRegistry()}
+	h := &host{app: a, flags: f, log: log, metrics: service.Metrics()}
 	return runParts(ctx, h.parts(), h.up)
 }
 
@@ -217,6 +217,7 @@ func (h *host) runAgent(ctx context.Context, ready func()) error {
 		return err
 	}
 	defer c.Close()
+	status.RegisterBus(h.metrics, "agent", c)
 	partitions, err := c.Partitions(ctx)
 	if err != nil {
 		return err

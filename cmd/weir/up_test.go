@@ -75,7 +75,7 @@ func startUp(t *testing.T, dir string, args ...string) *up {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = u.Process.Kill() })
-	eventually(t, "ready", func() bool { return answers("http://"+http+"/readyz") })
+	eventually(t, "ready", func() bool { return answers("http://" + http + "/readyz") })
 	return u
 }
 
