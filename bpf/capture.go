@@ -210,10 +210,10 @@ func explain(verb string, err error) error {
 	var verifier *ebpf.VerifierError // refuses with EACCES too
 	switch {
 	case errors.As(err, &verifier):
+	case strings.Contains(err.Error(), "MEMLOCK"): // before 5.11, and it says EPERM
+		return fmt.Errorf("%s BPF programs: raise RLIMIT_MEMLOCK (ulimit -l unlimited), or run with the capability SYS_RESOURCE: %w", verb, err)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s BPF programs: the kernel refused it: run as root, or with the capabilities BPF, PERFMON and NET_ADMIN and a seccomp profile that allows bpf(2): %w", verb, err)
-	case strings.Contains(err.Error(), "MEMLOCK"):
-		return fmt.Errorf("%s BPF programs: raise RLIMIT_MEMLOCK (ulimit -l unlimited): %w", verb, err)
 	}
 	return fmt.Errorf("%s BPF programs: %w", verb, err)
 }
