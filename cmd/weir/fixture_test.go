@@ -119,6 +119,14 @@ func (f *fixture) publish(ctx context.Context, c *bus.Conn) error {
 	if err != nil {
 		return err
 	}
+	seq := uint64(1)
+	if last := lane.Last(); last != nil {
+		before, err := proto.DecodeCommit(last.Data)
+		if err != nil {
+			return err
+		}
+		seq = before.Seq + 1
+	}
 	var parts []bus.Part
 	for _, l := range f.latencies() {
 		data, err := proto.EncodeLatency(l)
@@ -128,7 +136,7 @@ func (f *fixture) publish(ctx context.Context, c *bus.Conn) error {
 		parts = append(parts, bus.Part{Subject: proto.LatencySubject(l.Namespace, l.Workload), Data: data})
 	}
 	commit := &proto.Commit{
-		V: proto.LatencyVersion, Epoch: lane.Epoch().Number, EpochID: lane.Epoch().ID, Seq: 1,
+		V: proto.LatencyVersion, Epoch: lane.Epoch().Number, EpochID: lane.Epoch().ID, Seq: seq,
 		Position: proto.Position{Seq: enriched + 1}, LogNS: f.now.UnixNano(), WatermarkNS: f.watermark.UnixNano(),
 		Messages: len(parts), Events: uint64(len(f.events)), Loss: f.loss,
 		Nodes: map[string]proto.NodeMark{fixtureNode: {Epoch: 1, EpochID: "0123456789abcdef", Seq: 1, Events: uint64(len(f.events)),
