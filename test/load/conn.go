@@ -8,9 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -18,56 +16,30 @@ import (
 type conn struct {
 	net.Conn
 	plan     *Plan
-	raw      syscall.RawConn // set to spin
 	reader   *bufio.Reader
 	buf      bytes.Buffer
 	lastRead time.Time
 	closing  bool // the server said that it will hang up
 }
 
-func newConn(c net.Conn, p *Plan) *conn {
-	out := &conn{Conn: c, plan: p}
-	if tcp, ok := c.(*net.TCPConn); ok && p.Spin {
-		out.raw, _ = tcp.SyscallConn()
+func newConn(c net.Conn, p *Plan) (*conn, error) {
+	if p.Spin {
+		var err error
+		if c, err = newSpinning(c); err != nil {
+			return nil, err
+		}
 	}
+	out := &conn{Conn: c, plan: p}
 	out.reader = bufio.NewReaderSize(out, 64<<10)
-	return out
+	return out, nil
 }
 
 func (c *conn) deadline(d time.Duration) { _ = c.SetDeadline(time.Now().Add(d)) }
 
-func (c *conn) Read(b []byte) (n int, err error) {
-	if c.raw == nil {
-		n, err = c.Conn.Read(b)
-	} else {
-		n, err = c.spin(b)
-	}
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
 	c.lastRead = time.Now()
 	return n, err
-}
-
-// spin reads without ever sleeping in the kernel.
-func (c *conn) spin(b []byte) (n int, err error) {
-	limit := time.Now().Add(c.plan.Timeout)
-	rawErr := c.raw.Read(func(fd uintptr) bool {
-		for {
-			n, err = syscall.Read(int(fd), b)
-			if !errors.Is(err, syscall.EAGAIN) {
-				return true
-			}
-			if time.Now().After(limit) {
-				err = os.ErrDeadlineExceeded
-				return true
-			}
-		}
-	})
-	if rawErr != nil {
-		return 0, rawErr
-	}
-	if err == nil && n == 0 && len(b) > 0 {
-		err = io.EOF
-	}
-	return max(n, 0), err
 }
 
 // exchange sends one request and reads its answer. The stamp is that of a

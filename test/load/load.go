@@ -179,7 +179,9 @@ func (w *worker) connect(ctx context.Context) error {
 	for {
 		c, err := (&net.Dialer{Timeout: w.plan.Timeout}).DialContext(ctx, "tcp", w.plan.Addr)
 		if err == nil {
-			w.conn = newConn(c, w.plan)
+			if w.conn, err = newConn(c, w.plan); err != nil {
+				return err
+			}
 			w.conn.deadline(w.plan.Timeout)
 			return nil
 		}
