@@ -68,7 +68,7 @@ func Load(cfg Config) (*Capture, error) {
 	if err := CheckHost(); err != nil {
 		return nil, err
 	}
-	root, err := cgroupRoot(cfg)
+	root, err := FindCgroup(cfg.Cgroup)
 	if err != nil {
 		return nil, err
 	}

@@ -74,33 +74,37 @@ func checkCapabilities() error {
 // rootInode is that of the root folder of the cgroup v2 tree (kernfs).
 const rootInode = 1
 
-// cgroupRoot finds the root of the cgroup v2 tree. A folder that was asked for
-// may be a part of it; one that was found may not, since a private cgroup
-// namespace shows the container's own part as if it were the root.
-func cgroupRoot(cfg Config) (string, error) {
-	path := cfg.Cgroup
+// FindCgroup finds the root of the cgroup v2 tree, or checks the folder asked
+// for. That one may be a part of the tree; one that was found may not, since a
+// private cgroup namespace shows the container's own part as if it were the root.
+func FindCgroup(asked string) (string, error) {
+	path := asked
 	if path == "" {
 		var err error
-		if path, err = FindCgroup(); err != nil {
+		if path, err = cgroupMount(); err != nil {
 			return "", err
 		}
 	}
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	if err := errors.Join(unix.Statfs(path, &fs), unix.Stat(path, &st)); err != nil {
-		return "", fmt.Errorf("open cgroup %s: %w", path, err)
+	err := unix.Statfs(path, &fs)
+	if err == nil {
+		err = unix.Stat(path, &st)
+	}
+	if err != nil {
+		return "", fmt.Errorf("open cgroup %s: %w: name an existing cgroup v2 folder with --cgroup", path, err)
 	}
 	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
 		return "", fmt.Errorf("cgroup %s: not on a cgroup v2 file system: %w", path, ErrNoCgroup)
 	}
-	if st.Ino != rootInode && cfg.Cgroup == "" {
+	if st.Ino != rootInode && asked == "" {
 		return "", fmt.Errorf("cgroup %s: %w", path, ErrSubtree)
 	}
 	return path, nil
 }
 
-// FindCgroup returns where cgroup v2 is mounted, also beside v1 hierarchies.
-func FindCgroup() (string, error) {
+// cgroupMount returns where cgroup v2 is mounted, also beside v1 hierarchies.
+func cgroupMount() (string, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", fmt.Errorf("find cgroup v2: %w", err)

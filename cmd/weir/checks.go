@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,27 +68,14 @@ func checkBTF() check {
 }
 
 func checkCgroup(path string) check {
-	c := check{Name: "cgroup", Status: statusFail, Costs: "nothing is measured"}
-	if path == "" {
-		found, err := bpf.FindCgroup()
-		if err != nil {
-			c.Found, c.Fix = "no cgroup v2 file system is mounted", "mount -t cgroup2 none /sys/fs/cgroup/unified"
-			return c
-		}
-		path = found
+	path, err := bpf.FindCgroup(path)
+	if err != nil {
+		return check{Name: "cgroup", Status: statusFail, Found: err.Error(), Costs: "nothing is measured",
+			Fix: "mount the host's cgroup v2 root, or name a folder of it with --cgroup"}
 	}
-	var fs unix.Statfs_t
+	c := check{Name: "cgroup", Status: statusOK, Found: path + ", the root of the tree"}
 	var st unix.Stat_t
-	if err := errors.Join(unix.Statfs(path, &fs), unix.Stat(path, &st)); err != nil {
-		c.Found, c.Fix = fmt.Sprintf("%s: %v", path, err), "name a cgroup v2 folder with --cgroup"
-		return c
-	}
-	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		c.Found, c.Fix = path+" is not on a cgroup v2 file system", "name a cgroup v2 folder with --cgroup"
-		return c
-	}
-	c = check{Name: "cgroup", Status: statusOK, Found: path + ", the root of the tree"}
-	if st.Ino != 1 { // the root's inode in kernfs
+	if err := unix.Stat(path, &st); err == nil && st.Ino != 1 { // the root's inode in kernfs
 		c.Status, c.Found = statusWarn, path+", not the root of the tree"
 		c.Costs = "only the processes in this folder are seen"
 		c.Fix = "mount the host's cgroup root; in a container: hostPath /sys/fs/cgroup"

@@ -97,10 +97,8 @@ func (a *app) up(ctx context.Context, f *upFlags) error {
 	if err := bpf.CheckHost(); err != nil {
 		return err
 	}
-	if f.cgroup == "" {
-		if _, err := bpf.FindCgroup(); err != nil {
-			return err
-		}
+	if _, err := bpf.FindCgroup(f.cgroup); err != nil {
+		return err
 	}
 	if err := service.CheckHTTP(f.http); err != nil {
 		return err
