@@ -63,7 +63,7 @@ func (h *host) Learn(f *proto.Frame) {
 		if !local.IsValid() {
 			continue
 		}
-		s := socketOf(node, local, e.NetNS)
+		s := socketOf(node, e, e.Side)
 		if e.Flags&proto.FlagProcGuess != 0 && h.sockets.find(s, e.StartNS, e.EndNS) != nil {
 			continue // what is known is better than a guess
 		}
@@ -90,10 +90,31 @@ func (h *host) Name(f *proto.Frame) (open int) {
 	return open
 }
 
+// socketOf is the socket at one side of an exchange. A client's is known by the
+// server that it reached: NAT hides that behind its destination.
+func socketOf(node uint32, e *proto.Event, side proto.Side) socket {
+	server := e.Destination
+	if e.Side != proto.SideServer && e.Peer.IsValid() {
+		server = e.Peer
+	}
+	if side == proto.SideServer {
+		return serverSocket(node, server, e.NetNS)
+	}
+	return clientSocket(node, e.Source, server, e.NetNS)
+}
+
+// farSide is the other end's.
+func farSide(e *proto.Event) proto.Side {
+	if e.Side == proto.SideServer {
+		return proto.SideClient
+	}
+	return proto.SideServer
+}
+
 func (h *host) nameLocal(name string, node uint32, e *proto.Event, addr netip.AddrPort, end *proto.Endpoint) {
 	who := h.local(node, name, e)
 	if who == nil || e.Flags&proto.FlagProcGuess != 0 {
-		if found := h.sockets.find(socketOf(node, addr, e.NetNS), e.StartNS, e.EndNS); found != nil {
+		if found := h.sockets.find(socketOf(node, e, e.Side), e.StartNS, e.EndNS); found != nil {
 			who = found
 		}
 	}
@@ -107,7 +128,7 @@ func (h *host) nameLocal(name string, node uint32, e *proto.Event, addr netip.Ad
 
 // nameRemote returns 1 if the end is on the node, but not known yet whose.
 func (h *host) nameRemote(node uint32, e *proto.Event, addr netip.AddrPort, end *proto.Endpoint) int {
-	s := socketOf(node, addr, e.NetNS)
+	s := socketOf(node, e, farSide(e))
 	if who := h.sockets.find(s, e.StartNS, e.EndNS); who != nil {
 		*end = *who
 		return 0

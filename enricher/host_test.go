@@ -67,6 +67,29 @@ func TestLocalNames(t *testing.T) {
 	}
 }
 
+// The kernel gives one local port to two clients that connect to different
+// servers.
+func TestOnePortOfTwoClients(t *testing.T) {
+	h := newHost()
+	wget := proto.Process{PID: 21, Name: "wget"}
+	f := frame(
+		seen(proto.SideClient, curl, "127.0.0.1:4000", "127.0.0.1:80", time.Millisecond),
+		seen(proto.SideClient, wget, "127.0.0.1:4000", "127.0.0.1:81", time.Millisecond),
+		seen(proto.SideServer, nginx, "127.0.0.1:4000", "127.0.0.1:80", 0),
+		seen(proto.SideServer, docker, "127.0.0.1:4000", "127.0.0.1:81", 0),
+	)
+	h.Learn(f)
+	if open := h.Name(f); open != 0 {
+		t.Errorf("%d ends open", open)
+	}
+	for i, want := range [][2]string{
+		{"host/curl/process", "host/nginx/unit"}, {"host/wget/process", "host/0123456789ab/container"},
+		{"host/curl/process", "host/nginx/unit"}, {"host/wget/process", "host/0123456789ab/container"},
+	} {
+		check(t, &f.Events[i], want[0], want[1])
+	}
+}
+
 // Both ends of an exchange within the node are named, whichever is seen first
 // in the frame, also behind NAT and over IPv6.
 func TestBothEndsAreLocal(t *testing.T) {

@@ -19,18 +19,30 @@ const (
 )
 
 // socket is the local end of a connection. Loopback addresses mean something
-// only within a network namespace.
+// only within a network namespace. A client's socket has the server's address
+// too: the kernel gives one local port to several clients, if they connect to
+// different servers. A server's has none.
 type socket struct {
-	addr  [16]byte
-	node  uint32
-	netns uint32
-	port  uint32
+	addr    [16]byte
+	far     [16]byte
+	node    uint32
+	netns   uint32
+	port    uint16
+	farPort uint16
 }
 
-func socketOf(node uint32, a netip.AddrPort, netns uint32) socket {
-	s := socket{addr: a.Addr().As16(), node: node, port: uint32(a.Port())}
+func serverSocket(node uint32, a netip.AddrPort, netns uint32) socket {
+	s := socket{addr: a.Addr().As16(), node: node, port: a.Port()}
 	if isLoopback(a.Addr()) {
 		s.netns = netns
+	}
+	return s
+}
+
+func clientSocket(node uint32, a, server netip.AddrPort, netns uint32) socket {
+	s := serverSocket(node, a, netns)
+	if server.IsValid() {
+		s.far, s.farPort = server.Addr().As16(), server.Port()
 	}
 	return s
 }
@@ -131,7 +143,7 @@ func (t *sockets) find(s socket, start, end int64) *proto.Endpoint {
 }
 
 func (t *sockets) get(s socket) *owners {
-	r := &t.recent[(s.port^s.port>>9^uint32(s.addr[15])^s.netns)%uint32(len(t.recent))]
+	r := &t.recent[(uint32(s.port^s.port>>9^s.farPort)^uint32(s.addr[15])^s.netns)%uint32(len(t.recent))]
 	if r.owners != nil && r.socket == s {
 		return r.owners
 	}
@@ -154,9 +166,12 @@ func (t *sockets) put(s socket, o *owners) {
 	t.young[s] = o
 }
 
+// host is the address alone.
+func (s socket) host() socket { return socket{addr: s.addr, node: s.node} }
+
 // teachLocal remembers that the socket's address is the node's own.
 func (t *sockets) teachLocal(s socket) {
-	s.port, s.netns = 0, 0
+	s = s.host()
 	slot := &t.lastLocal[(s.addr[15]^s.addr[14]<<4)+byte(s.node)]
 	if *slot == s {
 		return
@@ -173,7 +188,6 @@ func (t *sockets) isLocal(s socket, a netip.Addr) bool {
 	if isLoopback(a) {
 		return true
 	}
-	s.port, s.netns = 0, 0
-	_, ok := t.local[s]
+	_, ok := t.local[s.host()]
 	return ok
 }
