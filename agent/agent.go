@@ -182,6 +182,7 @@ func newLoop(cfg Config, capture *bpf.Capture, ring *ringbuf.Reader, routes *rou
 		}
 	})
 	l.tracker = newTracker(cfg.MaxConns, newProcesses(cfg.Procfs, capture.Root), l.exchange, l.batch.lost)
+	l.tracker.reads = capture.NoWait == ""
 	l.clock.measure()
 	return l
 }

@@ -33,6 +33,13 @@ type conn struct {
 
 	http     http1.Conn
 	in, out  stream
+	// A client's exchange whose response has come, until its process has read
+	// the bytes below answerOff: that is when the caller has its answer.
+	answer    protocol.Exchange
+	answered  bool
+	answerOff uint64
+	receiving bool // a received segment is being parsed
+
 	requests protocol.Dir // the direction of requests, once an exchange was seen
 	turn     uint32       // of the last segment
 	lastNS   int64        // boot time of the last record
@@ -113,7 +120,12 @@ func (c *conn) deliver(s *stream, seq uint32, seg protocol.Segment) {
 	seg.Off = s.off
 	s.next += uint32(seg.Len)
 	s.off += uint64(seg.Len)
+	if s.dir == protocol.Out {
+		c.settle(0) // it goes on, so it has its answer, though no read was seen
+	}
+	c.receiving = s.dir == protocol.In
 	c.http.Segment(&seg)
+	c.receiving = false
 }
 
 // release hands on held segments that are now in order. Their bytes could be
@@ -192,7 +204,23 @@ func (c *conn) fin(r *record) {
 // read passes on that the process consumed the received bytes below a
 // sequence number.
 func (c *conn) read(seq uint32, time int64) {
-	if off, ok := c.in.offset(seq); ok {
-		c.http.Read(off, time)
+	off, ok := c.in.offset(seq)
+	if !ok {
+		return
 	}
+	c.http.Read(off, time)
+	if off >= c.answerOff {
+		c.settle(time)
+	}
+}
+
+// settle reports a client's exchange that waits for its response to be read;
+// read is when it was, 0 if that was not seen.
+func (c *conn) settle(read int64) {
+	if !c.answered {
+		return
+	}
+	c.answered = false
+	c.answer.End = max(c.answer.End, read)
+	c.tracker.emit(c, &c.answer)
 }

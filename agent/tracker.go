@@ -28,6 +28,7 @@ type tracker struct {
 	early   map[tuple]earlySegment
 	shared  *http1.Shared
 	procs   *processes
+	reads   bool // the kernel tells of reads
 	emit    func(*conn, *protocol.Exchange)
 	lost    func(reason, unit string, n uint64)
 
@@ -120,6 +121,7 @@ func (t *tracker) forget(c *conn) {
 
 func (t *tracker) evict(c *conn) {
 	t.evicted++
+	c.settle(0)
 	if n := c.http.Pending(); n > 0 {
 		t.lost(proto.LossTracked, proto.UnitExchanges, uint64(n))
 	}
@@ -129,6 +131,7 @@ func (t *tracker) evict(c *conn) {
 func (t *tracker) close(c *conn, r *record) {
 	if !r.has(bpf.FlagForget) {
 		c.giveUp(int64(r.TimeNs))
+		c.settle(0)
 		c.http.Close(int64(r.TimeNs))
 	}
 	t.forget(c)
@@ -229,6 +232,7 @@ func (t *tracker) sweep(now int64) {
 		}
 		if !c.idle {
 			c.idle = true
+			c.settle(0)
 			c.http.Idle()
 		}
 	}
@@ -239,6 +243,11 @@ func (c *conn) Exchange(x *protocol.Exchange) {
 	c.requests = x.RequestDir
 	if !c.known {
 		c.tracker.lost(proto.LossTracked, proto.UnitExchanges, 1)
+		return
+	}
+	if c.receiving && x.RequestDir == protocol.Out && c.tracker.reads {
+		c.settle(0) // of several in one segment only the last can wait
+		c.answer, c.answered, c.answerOff = *x, true, c.in.off
 		return
 	}
 	c.tracker.emit(c, x)

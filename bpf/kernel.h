@@ -54,10 +54,13 @@ struct task_struct {
 
 #pragma clang attribute pop
 
-#define TCP_CLOSE_STATE  7  /* TCP_CLOSE, include/net/tcp_states.h */
-#define TCP_LISTEN_STATE 10 /* TCP_LISTEN */
-#define IPPROTO_TCP      6
-#define AF_INET_         2
+#define TCP_ESTABLISHED_STATE 1 /* include/net/tcp_states.h */
+#define TCP_FIN_WAIT1_STATE   4
+#define TCP_FIN_WAIT2_STATE   5
+#define TCP_CLOSE_STATE       7
+#define TCP_LISTEN_STATE      10 /* TCP_LISTEN */
+#define IPPROTO_TCP           6
+#define AF_INET_              2
 
 /* Loads 1 to max bytes; false if n is 0, more than max, or the packet shorter.
  * Before 6.8 (d028f87517d6) the verifier learns nothing from n != 0, but it

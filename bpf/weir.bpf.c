@@ -50,6 +50,7 @@ __u32 own_tgid; /* our own process, by weir_whoami: its connections are ignored 
 /* ---- maps ---- */
 
 enum socket_class { CLASS_UNKNOWN, CLASS_MAYBE, CLASS_HTTP1, CLASS_IGNORED };
+enum want { WANT_NONE, WANT_FIRST, WANT_ALL };
 enum direction { DIR_NONE, DIR_IN, DIR_OUT };
 
 /* Hooks race on it across CPUs and nest on one: it is a hint. The agent
@@ -64,7 +65,8 @@ struct socket_state {
 	__u32 last_bytes; /* of the one before */
 	__u32 budget;     /* what may still be captured of this turn */
 	__u32 tgid;
-	__u8 want; /* … if this is set */
+	__u8 want;    /* … of this kind: enum want */
+	__u8 answers; /* the turn received last is of responses */
 	__u8 reads;
 	__u8 class;
 	__u8 dir;
@@ -488,7 +490,7 @@ static __always_inline struct socket_state *adopt(struct sock *sk)
 	st->fresh = 1;
 	st->budget = REQUEST_BUDGET;
 	st->want_seq = *seq;
-	st->want = 1;
+	st->want = WANT_FIRST;
 	current_process(st);
 	st->announced = emit_conn(st, REC_CONN, &sk->__sk_common, 0, NULL);
 	bpf_map_delete_elem(&early, &key);
@@ -496,6 +498,23 @@ static __always_inline struct socket_state *adopt(struct sock *sk)
 }
 
 #endif
+
+/* A server's wait ends with the first read past the first byte of a request. A
+ * client has a response when it has read all that came. */
+static __always_inline void want_read(struct socket_state *st, const struct packet *p,
+				      enum verdict v, bool turn)
+{
+	if (v == RESPONSE || (!turn && st->want != WANT_FIRST && st->answers)) {
+		st->answers = 1;
+		st->want = WANT_ALL;
+		st->want_seq = p->seq;
+	} else if (turn || (v >= REQUEST && !st->want)) {
+		st->answers = 0;
+		st->want = WANT_FIRST;
+		st->want_seq = p->seq;
+		st->reads = 0;
+	}
+}
 
 static __always_inline void set_budget(struct socket_state *st, enum verdict v, bool turn)
 {
@@ -616,13 +635,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 			st->skipped |= dir;
 			return 1;
 		}
-		/* A response's read tells nothing once the process is known. */
-		if (!egress && (turn || (v >= REQUEST && !st->want)) &&
-		    (v != RESPONSE || !st->tgid || st->guess)) {
-			st->want_seq = p.seq;
-			st->want = 1;
-			st->reads = 0;
-		}
+		if (!egress)
+			want_read(st, &p, v, turn);
 		if (!st->announced || (egress && !st->tgid))
 			announce(skb, &p, st, sk, egress);
 		emit_payload(skb, &p, st, flags);
@@ -659,7 +673,8 @@ int BPF_PROG(weir_read, struct sock *sk)
 {
 	struct socket_state *st = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	struct tcp_sock *tcp;
-	__u32 copied, tgid;
+	__u32 copied, unread, tgid;
+	__u8 state;
 
 	if (!st)
 		st = adopt(sk);
@@ -683,16 +698,27 @@ int BPF_PROG(weir_read, struct sock *sk)
 		if (st->announced)
 			emit_conn(st, REC_PROC, &sk->__sk_common, 0, NULL);
 	}
-	if (st->read_ns) {
-		/* the last read was not carried away yet: report it by itself */
+	/* Unread is what came after; a FIN counts for one. */
+	unread = tcp->rcv_nxt - copied;
+	state = sk->__sk_common.skc_state;
+	if (unread == 1 && state != TCP_ESTABLISHED_STATE && state != TCP_FIN_WAIT1_STATE &&
+	    state != TCP_FIN_WAIT2_STATE)
+		unread = 0;
+	if (st->want == WANT_ALL && unread)
+		return 0;
+	/* What was not carried away yet is reported by itself, the end of a
+	 * response at once: perhaps nothing follows. */
+	if (st->read_ns)
 		emit_mark(st, REC_READ, 0, 0);
-	}
 	st->read_seq = copied;
 	st->read_ns = bpf_ktime_get_boot_ns();
-	st->want = 0;
-	if (++st->reads < MAX_READS && (__s32)(tcp->rcv_nxt - copied) > 0) {
+	if (st->want == WANT_ALL) {
+		st->want = WANT_NONE;
+		emit_mark(st, REC_READ, 0, 0);
+	} else if (++st->reads < MAX_READS && unread) {
 		st->want_seq = copied;
-		st->want = 1;
+	} else {
+		st->want = WANT_NONE;
 	}
 	return 0;
 }

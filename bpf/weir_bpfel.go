@@ -101,6 +101,7 @@ type weirSocketState struct {
 	Budget    uint32
 	Tgid      uint32
 	Want      uint8
+	Answers   uint8
 	Reads     uint8
 	Class     uint8
 	Dir       uint8
@@ -115,7 +116,7 @@ type weirSocketState struct {
 	Deep      uint8
 	Pad       [3]uint8
 	Comm      [16]int8
-	_         [4]byte
+	_         [3]byte
 }
 
 // Names of all BPF objects in the ELF.
