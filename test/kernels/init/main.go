@@ -1,6 +1,6 @@
 // Command init is the first and only program of the machines that
-// test/kernels boots: it makes a host out of a bare kernel, runs the tests it
-// finds in /tests and switches off. What it prints goes to the serial console.
+// test/kernels boots: it makes a host out of a bare kernel, runs the tests
+// in /tests and switches off. What it prints goes to the serial console.
 package main
 
 import (
@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -36,20 +35,16 @@ func run() error {
 		return fmt.Errorf("read kernel version: %w", err)
 	}
 	fmt.Printf("\nweir-kernel: %s\n", unix.ByteSliceToString(u.Release[:]))
-	tests, err := filepath.Glob("/tests/*.test")
-	if err != nil || len(tests) == 0 {
-		return fmt.Errorf("find tests: none in /tests: %w", err)
-	}
-	var errs []error
-	for _, path := range tests {
-		errs = append(errs, test(path, nil))
-	}
-	// Once more as a user who may do only what docs/kernels.md says is needed.
-	errs = append(errs, test("/tests/bpf.test", &syscall.SysProcAttr{
-		Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
-		AmbientCaps: capabilities(unix.ByteSliceToString(u.Release[:])),
-	}))
-	return errors.Join(errs...)
+	return errors.Join(
+		test("bpf.test", nil),
+		test("agent.test", nil),
+		test("weir.test", nil, "-test.run=^TestUpCountsTheDemo$"),
+		// As a user who may do only what docs/kernels.md says is needed.
+		test("bpf.test", &syscall.SysProcAttr{
+			Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
+			AmbientCaps: capabilities(unix.ByteSliceToString(u.Release[:])),
+		}),
+	)
 }
 
 const nobody = 65534
@@ -62,13 +57,12 @@ func capabilities(release string) []uintptr {
 	return caps
 }
 
-func test(path string, as *syscall.SysProcAttr) error {
-	name := filepath.Base(path)
+func test(name string, as *syscall.SysProcAttr, args ...string) error {
+	cmd := exec.Command("/tests/"+name, append(args, "-test.v", "-test.timeout=120s")...)
 	if as != nil {
 		name += " with few capabilities"
 	}
 	fmt.Printf("\nweir-test: %s\n", name)
-	cmd := exec.Command(path, "-test.v", "-test.timeout=120s")
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = "/tmp", os.Stdout, os.Stdout, as
 	cmd.Env = []string{"WEIR_REQUIRE=all", "HOME=/tmp", "TMPDIR=/tmp", "PATH=/tests"}
 	if err := cmd.Run(); err != nil {
