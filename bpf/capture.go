@@ -77,7 +77,7 @@ func Load(cfg Config) (*Capture, error) {
 	_ = rlimit.RemoveMemlock()
 
 	c := &Capture{Root: root}
-	if err := c.load(cfg); err != nil {
+	if err := c.load(cfg, loadWeir); err != nil {
 		return nil, explain("load", err)
 	}
 	if err := c.attach(); err != nil {
@@ -86,12 +86,24 @@ func Load(cfg Config) (*Capture, error) {
 	return c, nil
 }
 
-func (c *Capture) load(cfg Config) error {
-	load := loadWeir
-	if v, err := kernelVersion(); err != nil || v < kernel(5, 12) {
-		load = loadWeirold
-		c.NoWait = "kernels before 5.12 have no socket storage or cookies in tracing programs"
+// load takes the full object where it can, and else the one without tracing
+// programs: everything but the wait is measured with that.
+func (c *Capture) load(cfg Config, full func() (*ebpf.CollectionSpec, error)) error {
+	v, err := kernelVersion()
+	if err != nil {
+		return err
 	}
+	if v < kernel(5, 12) {
+		c.NoWait = "kernels before 5.12 have no socket storage or cookies in tracing programs"
+	} else if err := c.loadObject(cfg, full); err == nil || forbidden(err) {
+		return err
+	} else {
+		c.NoWait = "the read hook can't be loaded: " + err.Error()
+	}
+	return c.loadObject(cfg, loadWeirold)
+}
+
+func (c *Capture) loadObject(cfg Config, load func() (*ebpf.CollectionSpec, error)) error {
 	spec, err := load()
 	if err != nil {
 		return err
@@ -112,15 +124,6 @@ func (c *Capture) load(cfg Config) error {
 		return err
 	}
 	c.collection, err = ebpf.NewCollection(spec)
-	if err != nil && c.NoWait == "" && !errors.Is(err, os.ErrPermission) {
-		// A kernel built without these tracepoints still measures, without the wait.
-		full := err
-		delete(spec.Programs, "weir_read")
-		delete(spec.Programs, "weir_state")
-		if c.collection, err = ebpf.NewCollection(spec); err == nil {
-			c.NoWait = "the read hook can't be loaded: " + full.Error()
-		}
-	}
 	return err
 }
 
@@ -129,14 +132,8 @@ func (c *Capture) attach() error {
 	if _, err := whoami.Run(&ebpf.RunOptions{}); err != nil {
 		return fmt.Errorf("run weir_whoami: %w", err)
 	}
-	if c.NoWait == "" {
-		for _, name := range []string{"weir_read", "weir_state"} {
-			l, err := link.AttachTracing(link.TracingOptions{Program: c.collection.Programs[name]})
-			if err != nil {
-				return fmt.Errorf("attach %s: %w", name, err)
-			}
-			c.links = append(c.links, l)
-		}
+	if err := c.attachTracing(); err != nil {
+		c.NoWait = "the read hook can't be attached: " + err.Error()
 	}
 	for name, typ := range map[string]ebpf.AttachType{
 		"weir_ingress": ebpf.AttachCGroupInetIngress,
@@ -145,6 +142,25 @@ func (c *Capture) attach() error {
 		l, err := link.AttachCgroup(link.CgroupOptions{Path: c.Root, Attach: typ, Program: c.collection.Programs[name]})
 		if err != nil {
 			return fmt.Errorf("attach %s to %s: %w", name, c.Root, err)
+		}
+		c.links = append(c.links, l)
+	}
+	return nil
+}
+
+// attachTracing attaches all tracing programs of the object, or none.
+func (c *Capture) attachTracing() error {
+	for name, p := range c.collection.Programs {
+		if p.Type() != ebpf.Tracing {
+			continue
+		}
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			for _, l := range c.links {
+				err = errors.Join(err, l.Close())
+			}
+			c.links = nil
+			return fmt.Errorf("attach %s: %w", name, err)
 		}
 		c.links = append(c.links, l)
 	}
@@ -205,14 +221,22 @@ func (c *Capture) Close() error {
 	return errors.Join(errs...)
 }
 
+// forbidden says whether it was the user that was refused. The verifier
+// refuses programs with the same EACCES, but says why.
+func forbidden(err error) bool {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
+		return false
+	}
+	return errors.Is(err, os.ErrPermission)
+}
+
 // explain turns the kernel's refusals into what to do about them.
 func explain(verb string, err error) error {
-	var verifier *ebpf.VerifierError // refuses with EACCES too
 	switch {
-	case errors.As(err, &verifier):
 	case strings.Contains(err.Error(), "MEMLOCK"): // before 5.11, and it says EPERM
 		return fmt.Errorf("%s BPF programs: raise RLIMIT_MEMLOCK (ulimit -l unlimited), or run with the capability SYS_RESOURCE: %w", verb, err)
-	case errors.Is(err, os.ErrPermission):
+	case forbidden(err):
 		return fmt.Errorf("%s BPF programs: the kernel refused it: run as root, or with the capabilities BPF, PERFMON and NET_ADMIN and a seccomp profile that allows bpf(2): %w", verb, err)
 	}
 	return fmt.Errorf("%s BPF programs: %w", verb, err)

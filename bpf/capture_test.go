@@ -188,6 +188,28 @@ func TestProgramsPassTheVerifier(t *testing.T) {
 	}
 }
 
+func TestAKernelWithoutTheReadHookMeasuresWithoutWait(t *testing.T) {
+	require(t)
+	if err := rlimit.RemoveMemlock(); err != nil {
+		t.Fatal(err)
+	}
+	var c Capture
+	err := c.load(Config{}, func() (*ebpf.CollectionSpec, error) {
+		spec, err := loadWeir()
+		if err == nil {
+			spec.Programs["weir_read"].AttachTo = "no_such_tracepoint"
+		}
+		return spec, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.collection.Close()
+	if c.NoWait == "" || c.collection.Programs["weir_read"] != nil {
+		t.Errorf("reason %q, programs %v", c.NoWait, c.collection.Programs)
+	}
+}
+
 func TestGoLayoutsAreTheCLayouts(t *testing.T) {
 	spec, err := loadWeir()
 	if err != nil {
