@@ -54,11 +54,11 @@ func (s *scene) send(name, server string, plan load.Plan) *load.Result {
 // check compares after everything has settled.
 func (s *scene) check(streams rig.Streams) {
 	s.Helper()
-	rows := streams.Latency("--by", "operation,status")
+	rows := streams.Latency("--by", "operation,status,peer")
 	for _, want := range s.expect {
 		s.Run(want.name, func(t *testing.T) {
-			want.compare(t, rig.Case(rows, want.name, "server"), want.server)
-			want.compare(t, rig.Case(rows, want.name, "client"), want.client)
+			want.compare(t, rig.Case(rows, want.name, "server"), want.server, want.client)
+			want.compare(t, rig.Case(rows, want.name, "client"), want.client, want.server)
 		})
 	}
 	if len(rows) > 0 && rows[0].Lost != 0 && !s.lossy { // known by node: the same in every row
@@ -70,7 +70,7 @@ func (s *scene) check(streams rig.Streams) {
 	}
 }
 
-func (e *expectation) compare(t *testing.T, rows []rig.Row, workload string) {
+func (e *expectation) compare(t *testing.T, rows []rig.Row, workload, peer string) {
 	t.Helper()
 	if got := rig.Count(rows); got != e.n {
 		t.Errorf("%s: %d requests, want %d", workload, got, e.n)
@@ -79,6 +79,9 @@ func (e *expectation) compare(t *testing.T, rows []rig.Row, workload string) {
 	for _, row := range rows {
 		if workload != "" && row.Workload != workload {
 			t.Errorf("%s side: %s counted for %q, want %q", row.Side, row.Operation, row.Workload, workload)
+		}
+		if peer != "" && row.PeerWorkload != peer {
+			t.Errorf("%s side: the other end of %s is %q, want %q", row.Side, row.Operation, row.PeerWorkload, peer)
 		}
 		if fails := row.Status >= "500" || row.Side == "client" && row.Status >= "400"; fails != (row.Errors == row.Count) {
 			t.Errorf("%s side: status %s: %d errors of %d", row.Side, row.Status, row.Errors, row.Count)

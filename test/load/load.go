@@ -117,6 +117,9 @@ type worker struct {
 
 func (w *worker) run(ctx context.Context) {
 	defer w.hangUp()
+	if w.plan.Spin {
+		defer ownProcessor()()
+	}
 	for ctx.Err() == nil {
 		last := w.next.Add(int64(w.plan.Pipeline))
 		first := last - int64(w.plan.Pipeline)
