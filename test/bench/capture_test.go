@@ -177,7 +177,7 @@ func accuracy(t *testing.T, out *table) {
 		name string
 		plan load.Plan
 	}{
-		{"idle", load.Plan{Addr: nginx.Addr(), Requests: 5000, Rate: 2500, Spin: true}},
+		{"idle", load.Plan{Addr: nginx.Addr(), Requests: 2000, Rate: 2000, Spin: true}},
 		{"overloaded", load.Plan{Addr: serial.Addr(), Requests: 1000, Conns: 32, Rate: 1000}},
 	}
 	results := map[string]*load.Result{}

@@ -28,7 +28,7 @@ func TestLatencyIsWhatTheClientFelt(t *testing.T) {
 		server string
 		plan   load.Plan
 	}{
-		{"fast", "nginx", load.Plan{Addr: nginx.Addr(), Requests: 5000, Spin: true, Rate: 2500, Mix: get(6)}},
+		{"fast", "nginx", load.Plan{Addr: nginx.Addr(), Requests: 2000, Spin: true, Rate: 2000, Mix: get(6)}},
 		{"slow", "goserver", load.Plan{Addr: golang.Addr6(), Requests: 200, Spin: true, Mix: []load.Request{{Path: "/sleep/10"}}}},
 		// Twice what the server can do: half of the time requests come, all of it they queue.
 		{"overloaded", "goserver", load.Plan{Addr: serial.Addr(), Requests: 1000, Conns: 32, Rate: 1000, Mix: get(6)}},
