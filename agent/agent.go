@@ -10,11 +10,12 @@ import (
 
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/weirstream/weir/agent/protocol/route"
 	"github.com/weirstream/weir/bpf"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
-	"golang.org/x/sync/errgroup"
 )
 
 const (

@@ -31,8 +31,8 @@ type conn struct {
 	guess   bool // the process is
 	joined  bool // it was open before capture began
 
-	http     http1.Conn
-	in, out  stream
+	http    http1.Conn
+	in, out stream
 	// A client's exchange whose response has come, until its process has read
 	// the bytes below answerOff: that is when the caller has its answer.
 	answer    protocol.Exchange
@@ -60,9 +60,8 @@ type stream struct {
 
 // held is a segment that waits for an earlier one.
 type held struct {
-	seq  uint32
-	seg  protocol.Segment
-	turn bool
+	seq uint32
+	seg protocol.Segment
 }
 
 // distance is how far a is ahead of b in sequence space.

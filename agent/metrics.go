@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirstream/weir/bpf"
 )
 
@@ -15,13 +16,12 @@ type stats struct {
 
 // snapshot is what scrapes see, copied with every frame.
 type snapshot struct {
-	mu       sync.Mutex
-	stats    stats
-	kernel   bpf.Counters
-	conns    int
-	evicted  uint64
-	gaps     uint64
-	programs []bpf.ProgramStats
+	mu      sync.Mutex
+	stats   stats
+	kernel  bpf.Counters
+	conns   int
+	evicted uint64
+	gaps    uint64
 }
 
 func (l *loop) publishStats() {

@@ -140,7 +140,7 @@ func TestTruncationAtEveryByte(t *testing.T) {
 			}
 			for i, e := range c.got.exchanges {
 				status := []uint32{200, 200, 500}[i]
-				if e.Path != string("/"+string(rune('a'+i))) || e.Status != status || e.Start != int64(2*i+1) || e.FirstByte != int64(2*i+2) || e.End != e.FirstByte ||
+				if e.Path != "/"+string(rune('a'+i)) || e.Status != status || e.Start != int64(2*i+1) || e.FirstByte != int64(2*i+2) || e.End != e.FirstByte ||
 					e.RequestBytes != uint64(len(requests[i])) || e.ResponseBytes != uint64(len(responses[i])) || e.Error != "" {
 					t.Fatalf("captured %d of a segment, tail %d: %+v", n, tail, e)
 				}

@@ -37,11 +37,6 @@ type truth struct {
 
 func (k *talk) chance(n int) bool { return k.IntN(n) == 0 }
 
-func (k *talk) say(dir protocol.Dir, b []byte) {
-	k.pieces = append(k.pieces, piece{dir, b})
-	k.size[dir] += uint64(len(b))
-}
-
 func (k *talk) pick(s ...string) string { return s[k.IntN(len(s))] }
 
 // content is a body: its headers and its bytes. until: it may end with the connection.

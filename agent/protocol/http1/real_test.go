@@ -97,7 +97,7 @@ func (w *wire) copy(dir protocol.Dir, to, from net.Conn) {
 			w.mu.Lock()
 			w.c.FIN(dir, w.off[dir], time.Now().UnixNano())
 			w.mu.Unlock()
-			to.(*net.TCPConn).CloseWrite()
+			_ = to.(*net.TCPConn).CloseWrite()
 			return
 		}
 	}
@@ -122,23 +122,23 @@ func (w *wire) segment(dir protocol.Dir, b []byte) {
 func shop() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/size/{n}", func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
+		_, _ = io.Copy(io.Discard, r.Body)
 		var n int
-		fmt.Sscan(r.PathValue("n"), &n)
+		_, _ = fmt.Sscan(r.PathValue("n"), &n)
 		w.Header().Set("Content-Length", fmt.Sprint(n))
-		io.CopyN(w, filler{}, int64(n))
+		_, _ = io.CopyN(w, filler{}, int64(n))
 	})
 	mux.HandleFunc("/chunked/{n}", func(w http.ResponseWriter, r *http.Request) {
 		var n int
-		fmt.Sscan(r.PathValue("n"), &n)
+		_, _ = fmt.Sscan(r.PathValue("n"), &n)
 		for range 5 {
-			io.CopyN(w, filler{}, int64(n))
+			_, _ = io.CopyN(w, filler{}, int64(n))
 			w.(http.Flusher).Flush()
 		}
 	})
 	mux.HandleFunc("/status/{n}", func(w http.ResponseWriter, r *http.Request) {
 		var n int
-		fmt.Sscan(r.PathValue("n"), &n)
+		_, _ = fmt.Sscan(r.PathValue("n"), &n)
 		w.WriteHeader(n)
 	})
 	mux.HandleFunc("/hints", func(w http.ResponseWriter, r *http.Request) {
@@ -165,8 +165,8 @@ func shop() http.Handler {
 			return
 		}
 		defer c.Close()
-		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		io.Copy(c, rw)
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(c, rw)
 	})
 	return mux
 }
@@ -267,7 +267,7 @@ func drive(client *http.Client, base string, rounds int) (made []string) {
 			status := 0
 			if res, err := client.Do(req); err == nil {
 				status = res.StatusCode
-				io.Copy(io.Discard, res.Body)
+				_, _ = io.Copy(io.Discard, res.Body)
 				res.Body.Close()
 			}
 			made = append(made, fmt.Sprintf("%s %s %d %s", r.method, r.path, status, r.failure))
@@ -290,7 +290,7 @@ func upgrade(t *testing.T, addr string) {
 		t.Fatalf("upgrade: %v %v", res, err)
 	}
 	const echo = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-	io.WriteString(c, echo)
+	_, _ = io.WriteString(c, echo)
 	if b := make([]byte, len(echo)); true {
 		if _, err := io.ReadFull(r, b); err != nil {
 			t.Fatal(err)

@@ -213,7 +213,7 @@ func TestSecretsAreHidden(t *testing.T) {
 			through := 0
 			for range n {
 				b := make([]byte, 16+random.Uint64()%17)
-				random.Read(b)
+				_, _ = random.Read(b)
 				s := m.make(b)
 				got := r.Template("shop", "GET", "/reset/"+s)
 				for i := 0; i+8 <= len(s); i++ {
