@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,13 +84,29 @@ func ReadBPF(t testing.TB) BPF {
 	return sum
 }
 
-// SystemCallPrograms is how many loaded programs may run on system calls.
-func SystemCallPrograms(t testing.TB) (n int) {
-	eachProgram(t, func(p *ebpf.Program) {
-		if p.Type() == ebpf.Kprobe || p.Type() == ebpf.TracePoint || p.Type() == ebpf.RawTracepoint {
-			n++
+// SystemCallLinks is how many BPF programs are attached where they can run on
+// system calls.
+func SystemCallLinks(t testing.TB) (n int) {
+	t.Helper()
+	var it link.Iterator
+	defer it.Close()
+	for it.Next() {
+		info, err := it.Link.Info()
+		if err != nil {
+			continue // gone meanwhile
 		}
-	})
+		switch info.Type {
+		case link.PerfEventType, link.KprobeMultiType:
+			n++
+		case link.RawTracepointType:
+			if raw := info.RawTracepoint(); raw != nil && strings.HasPrefix(raw.Name, "sys_") {
+				n++
+			}
+		}
+	}
+	if err := it.Err(); err != nil {
+		t.Fatalf("list BPF links: %v", err)
+	}
 	return n
 }
 
