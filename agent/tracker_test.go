@@ -237,3 +237,41 @@ func TestOurOwnConnectionsAreForgotten(t *testing.T) {
 		t.Errorf("%d connections, lost %v", len(w.tracker.conns), w.lost)
 	}
 }
+
+// A client has its answer when its process has read it. Where no read is seen
+// the exchange ends with the arrival, and is told when the client goes on,
+// closes, or is silent.
+func TestAClientsExchangeEndsWithTheRead(t *testing.T) {
+	read := func(w *wire) {
+		w.feed(record{Record: &bpf.Record{Kind: bpf.KindRead, Cookie: 1, ReadNs: w.now + 500, ReadSeq: w.in}})
+	}
+	for name, tt := range map[string]struct {
+		then  func(w *wire)
+		after uint64 // ns between arrival and end
+	}{
+		"read":            {read, 500},
+		"next request":    {func(w *wire) { w.send(get("/b")) }, 0},
+		"close":           {func(w *wire) { w.feed(record{Record: &bpf.Record{Kind: bpf.KindClose, Cookie: 1}}) }, 0},
+		"silence":         {func(w *wire) { w.tracker.sweep(int64(w.now) + idleNS + 1) }, 0},
+		"read, then more": {func(w *wire) { read(w); w.send(get("/b")) }, 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t, 0)
+			w.tracker.reads = true
+			var ends []int64
+			w.tracker.emit = func(_ *conn, x *protocol.Exchange) { ends = append(ends, x.End) }
+			w.open(1)
+			w.send(get("/a"))
+			w.receive(ok[:20])
+			w.receive(ok[20:])
+			arrived := w.now
+			if len(ends) != 0 {
+				t.Fatal("told before it was read")
+			}
+			tt.then(w)
+			if len(ends) != 1 || ends[0] != int64(arrived+tt.after) {
+				t.Errorf("ended at %v, want %d after %d", ends, tt.after, arrived)
+			}
+		})
+	}
+}

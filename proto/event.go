@@ -65,7 +65,7 @@ type Event struct {
 	Side     Side
 	Protocol string // "http"
 	StartNS  int64  // first byte of the request arrived (server) or left (client)
-	EndNS    int64  // last byte of the response left (server) or arrived (client)
+	EndNS    int64  // last byte of the response left (server) or was read by the process (client; arrived, if no read was seen)
 
 	WaitNS       int64 // arrival → first read by the server's process; server side only
 	ProcessingNS int64 // first read → first byte of the response (client: start → first byte)
