@@ -123,6 +123,13 @@ func (c *Capture) loadObject(cfg Config, load func() (*ebpf.CollectionSpec, erro
 	if err := spec.Variables["own_ports"].Set(ports); err != nil {
 		return err
 	}
+	netns, err := ownNetNS()
+	if err != nil {
+		return err
+	}
+	if err := spec.Variables["own_netns"].Set(netns); err != nil {
+		return err
+	}
 	c.collection, err = ebpf.NewCollection(spec)
 	return err
 }

@@ -127,3 +127,12 @@ func cgroupMount() (string, error) {
 	}
 	return found, nil
 }
+
+// ownNetNS is the inode of our own network namespace.
+func ownNetNS() (uint32, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/net", &st); err != nil {
+		return 0, fmt.Errorf("find own network namespace: %w", err)
+	}
+	return uint32(st.Ino), nil
+}

@@ -43,7 +43,8 @@
 
 /* ---- configuration, set before loading ---- */
 
-volatile const __u16 own_ports[4]; /* local ports of our own servers */
+volatile const __u16 own_ports[4]; /* local ports of our own servers … */
+volatile const __u32 own_netns;    /* … in this network namespace (inode) */
 volatile const __u32 wake_bytes;   /* unread bytes in the ring that wake the reader */
 __u32 own_tgid; /* our own process, by weir_whoami: its connections are ignored */
 
@@ -358,7 +359,7 @@ static __always_inline bool is_own(const struct sock_common *sk)
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 		if (own_ports[i] && own_ports[i] == lport)
-			return true;
+			return BPF_CORE_READ(sk, skc_net.net, ns.inum) == own_netns;
 	return false;
 }
 

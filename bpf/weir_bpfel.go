@@ -136,6 +136,7 @@ const (
 	weirVarEmitRecord     = "emit_record"
 	weirVarEmitRecordFlag = "emit_record_flag"
 	weirVarEmitRecordKind = "emit_record_kind"
+	weirVarOwnNetns       = "own_netns"
 	weirVarOwnPorts       = "own_ports"
 	weirVarOwnTgid        = "own_tgid"
 	weirVarWakeBytes      = "wake_bytes"
@@ -208,6 +209,7 @@ type weirVariableSpecs struct {
 	EmitRecord     *ebpf.VariableSpec `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.VariableSpec `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.VariableSpec `ebpf:"emit_record_kind"`
+	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	OwnPorts       *ebpf.VariableSpec `ebpf:"own_ports"`
 	OwnTgid        *ebpf.VariableSpec `ebpf:"own_tgid"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -256,6 +258,7 @@ type weirVariables struct {
 	EmitRecord     *ebpf.Variable `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.Variable `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.Variable `ebpf:"emit_record_kind"`
+	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	OwnPorts       *ebpf.Variable `ebpf:"own_ports"`
 	OwnTgid        *ebpf.Variable `ebpf:"own_tgid"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`

@@ -75,6 +75,7 @@ const (
 	weiroldVarEmitRecord     = "emit_record"
 	weiroldVarEmitRecordFlag = "emit_record_flag"
 	weiroldVarEmitRecordKind = "emit_record_kind"
+	weiroldVarOwnNetns       = "own_netns"
 	weiroldVarOwnPorts       = "own_ports"
 	weiroldVarOwnTgid        = "own_tgid"
 	weiroldVarWakeBytes      = "wake_bytes"
@@ -145,6 +146,7 @@ type weiroldVariableSpecs struct {
 	EmitRecord     *ebpf.VariableSpec `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.VariableSpec `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.VariableSpec `ebpf:"emit_record_kind"`
+	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	OwnPorts       *ebpf.VariableSpec `ebpf:"own_ports"`
 	OwnTgid        *ebpf.VariableSpec `ebpf:"own_tgid"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
@@ -193,6 +195,7 @@ type weiroldVariables struct {
 	EmitRecord     *ebpf.Variable `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.Variable `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.Variable `ebpf:"emit_record_kind"`
+	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	OwnPorts       *ebpf.Variable `ebpf:"own_ports"`
 	OwnTgid        *ebpf.Variable `ebpf:"own_tgid"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
