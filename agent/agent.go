@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +20,9 @@ const (
 	// pollTime is how often the ring is looked at. Records don't wake the
 	// reader, which would cost more than everything else together.
 	pollTime = 10 * time.Millisecond
+	// readBatch is after how many records the clock is looked at, should the
+	// ring never be empty.
+	readBatch = 1024
 	// frameTime is when an unfilled frame closes; an idle node sends one every
 	// heartbeat, for its watermark. Both are well below the second that a
 	// killed agent may lose.
@@ -83,9 +84,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	ring, err := capture.Reader()
+	ring, err := capture.Ring()
 	if err != nil {
-		return fmt.Errorf("open ring: %w", errors.Join(err, capture.Close()))
+		return errors.Join(err, capture.Close())
 	}
 	s := newSpool(cfg.SpoolBytes)
 	l := newLoop(cfg, capture, ring, routes, s, log)
@@ -157,7 +158,7 @@ func (cfg Config) withDefaults() Config {
 // loop reads the ring and owns everything between it and the spool.
 type loop struct {
 	capture *bpf.Capture
-	ring    *ringbuf.Reader
+	ring    *bpf.Ring
 	tracker *tracker
 	routes  *route.Templater
 	batch   *batch
@@ -173,7 +174,7 @@ type loop struct {
 	published snapshot
 }
 
-func newLoop(cfg Config, capture *bpf.Capture, ring *ringbuf.Reader, routes *route.Templater, s *spool, log *slog.Logger) *loop {
+func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Templater, s *spool, log *slog.Logger) *loop {
 	l := &loop{capture: capture, ring: ring, routes: routes, spool: s, log: log}
 	l.batch = newBatch(cfg.Node, cfg.Cluster, proto.Partition(cfg.Node, cfg.Partitions), func(f *proto.Frame) {
 		if err := s.put(f); err != nil {
@@ -190,37 +191,32 @@ func newLoop(cfg Config, capture *bpf.Capture, ring *ringbuf.Reader, routes *rou
 
 // run reads until ctx ends and the ring is empty.
 func (l *loop) run(ctx context.Context) error {
-	var sample ringbuf.Record
 	var r record
+	take := func(sample []byte) {
+		if err := decode(sample, &r); err != nil {
+			l.stats.undecodable++
+			return
+		}
+		l.stats.records++
+		l.newest = max(l.newest, int64(r.TimeNs))
+		l.tracker.record(&r)
+	}
 	l.flushed = bootTime()
-	for stopping := false; ; {
-		empty := bootTime()
-		l.ring.SetDeadline(time.Now().Add(pollTime))
-		for n := 0; ; n++ {
-			err := l.ring.ReadInto(&sample)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				l.drained = empty
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read ring: %w", err)
-			}
-			if err := decode(sample.RawSample, &r); err != nil {
-				l.stats.undecodable++
-				continue
-			}
-			l.stats.records++
-			l.newest = max(l.newest, int64(r.TimeNs))
-			l.tracker.record(&r)
-			if n%1024 == 1023 {
-				break // the ring may never be empty
-			}
+	for stopping := false; ; stopping = ctx.Err() != nil {
+		now := bootTime()
+		drained := l.ring.Read(readBatch, take)
+		if drained {
+			l.drained = now
 		}
-		l.tick(bootTime(), stopping)
-		if stopping && l.drained == empty {
+		l.tick(bootTime(), stopping && drained)
+		switch {
+		case drained && stopping:
 			return nil
+		case drained:
+			if err := l.ring.Wait(pollTime); err != nil {
+				return err
+			}
 		}
-		stopping = ctx.Err() != nil
 	}
 }
 

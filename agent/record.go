@@ -17,7 +17,7 @@ const (
 
 var errShortRecord = errors.New("record shorter than its kind says")
 
-// record is a kernel record whose payload still lies in the reader's buffer.
+// record is a kernel record that still lies in the ring.
 type record struct {
 	*bpf.Record
 	info *bpf.ConnInfo // in records that carry one
@@ -39,8 +39,7 @@ func decode(sample []byte, r *record) error {
 	if len(sample) < recordSize {
 		return errShortRecord
 	}
-	// The ring aligns samples to 8 bytes, and the reader copies them to the
-	// start of an allocation, so the cast is aligned.
+	// The ring aligns samples to 8 bytes, so the cast is aligned.
 	r.Record = (*bpf.Record)(unsafe.Pointer(unsafe.SliceData(sample)))
 	r.info, r.data = nil, nil
 	rest := sample[recordSize:]

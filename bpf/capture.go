@@ -8,7 +8,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -174,12 +173,6 @@ func (c *Capture) attachTracing() error {
 	return nil
 }
 
-// Reader opens the ring. Records are submitted without waking the reader
-// unless a quarter of the ring is unread: read with a deadline.
-func (c *Capture) Reader() (*ringbuf.Reader, error) {
-	return ringbuf.NewReader(c.collection.Maps["ring"])
-}
-
 // Counters adds up what the programs counted on all CPUs.
 func (c *Capture) Counters() (Counters, error) {
 	var perCPU []Counters
@@ -217,7 +210,7 @@ func (c *Capture) Stats() ([]ProgramStats, error) {
 	return out, nil
 }
 
-// Close detaches and unloads. The ring's readers must be closed before.
+// Close detaches and unloads. Its rings must be closed before.
 func (c *Capture) Close() error {
 	var errs []error
 	for _, l := range c.links {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -73,14 +72,14 @@ func require(t *testing.T) {
 	}
 }
 
-func capture(t *testing.T, cfg Config) (*Capture, *ringbuf.Reader) {
+func capture(t *testing.T, cfg Config) (*Capture, *Ring) {
 	t.Helper()
 	require(t)
 	c, err := Load(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.Reader()
+	r, err := c.Ring()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,19 +139,10 @@ type seen struct {
 }
 
 // records reads until the ring has been empty for a while.
-func records(t *testing.T, r *ringbuf.Reader) []seen {
+func records(t *testing.T, r *Ring) []seen {
 	t.Helper()
 	var out []seen
-	for {
-		r.SetDeadline(time.Now().Add(100 * time.Millisecond))
-		sample, err := r.Read()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := sample.RawSample
+	take := func(b []byte) {
 		s := seen{Record: *(*Record)(unsafe.Pointer(&b[0]))}
 		b = b[unsafe.Sizeof(s.Record):]
 		if s.Kind == KindConn || s.Kind == KindProc || s.Kind == KindEarly {
@@ -162,6 +152,18 @@ func records(t *testing.T, r *ringbuf.Reader) []seen {
 		s.data = string(b[:s.Caplen])
 		out = append(out, s)
 	}
+	for quiet := 0; quiet < 5; {
+		before := len(out)
+		for !r.Read(100, take) {
+		}
+		if err := r.Wait(20 * time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		if quiet++; len(out) > before {
+			quiet = 0
+		}
+	}
+	return out
 }
 
 func TestProgramsPassTheVerifier(t *testing.T) {
