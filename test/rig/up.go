@@ -102,6 +102,9 @@ type Streams struct {
 // Streams of a `weir up`.
 func (u *Up) Streams() Streams { return Streams{u.NATS, u.rig, u.t} }
 
+// For is the same for a subtest.
+func (s Streams) For(t testing.TB) Streams { return Streams{s.NATS, s.rig, t} }
+
 // Weir runs a subcommand against the streams and returns what it prints.
 func (s Streams) Weir(args ...string) ([]byte, error) {
 	cmd := exec.Command(s.rig.Weir, append(args, "--server", s.NATS)...)
