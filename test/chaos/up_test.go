@@ -52,7 +52,6 @@ func compare(t *testing.T, streams rig.Streams, side string, stamps []load.Stamp
 	var counted, least uint64
 	for start := first - first%window; start <= last; start += window {
 		time.Sleep(time.Until(time.Unix(0, start+window))) // no query goes beyond now
-		time.Sleep(time.Until(time.Unix(0, start+window))) // the last one isn't over yet
 		from, to := stamp(start), stamp(start+window)
 		rows := streams.LatencyOf("--from", from, "--to", to)
 		got := rig.Count(rig.Case(rows, name, side))
