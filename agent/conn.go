@@ -40,9 +40,12 @@ type conn struct {
 	answerOff uint64
 	receiving bool // a received segment is being parsed
 
+	last struct{ workload, method, path, route string } // of the exchange before
+
 	requests protocol.Dir // the direction of requests, once an exchange was seen
 	turn     uint32       // of the last segment
 	lastNS   int64        // boot time of the last record
+	movedNS  int64        // … and of the one that last moved it to the front
 	idle     bool         // the parser was told that nothing came since
 }
 

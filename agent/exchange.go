@@ -37,7 +37,7 @@ func (l *loop) exchange(c *conn, x *protocol.Exchange) {
 
 	e.RequestBytes, e.ResponseBytes = x.RequestBytes, x.ResponseBytes
 	e.Method, e.Status = x.Method, x.Status
-	e.Route = l.routes.Template(l.workload(c), x.Method, x.Path)
+	e.Route = l.route(c, x)
 	e.TraceID, e.SpanID = x.TraceID, x.SpanID
 	e.Error = x.Error
 	if e.Error == "" && (x.Status >= 500 || (x.Status >= 400 && e.Side == proto.SideClient)) {
@@ -79,6 +79,17 @@ func split(e *proto.Event, x *protocol.Exchange) {
 		e.Flags |= proto.FlagNoWait
 	}
 	e.ProcessingNS -= e.WaitNS
+}
+
+// route is the template of the path. The next exchange of a connection is
+// often like the one before.
+func (l *loop) route(c *conn, x *protocol.Exchange) string {
+	last, workload := &c.last, l.workload(c)
+	if last.path != x.Path || last.method != x.Method || last.workload != workload || last.route == "" {
+		last.workload, last.method, last.path = workload, x.Method, x.Path
+		last.route = l.routes.Template(workload, x.Method, x.Path)
+	}
+	return last.route
 }
 
 // workload is what the bound on operations applies to.

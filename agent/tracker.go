@@ -11,10 +11,13 @@ import (
 
 const (
 	// maxEarly bounds first segments that came before their socket.
-	maxEarly   = 4096
-	earlyNS    = int64(60e9)
-	idleNS     = int64(1e9) // silence after which a message that may have ended has
-	sweepNS    = int64(500e6)
+	maxEarly = 4096
+	earlyNS  = int64(60e9)
+	idleNS   = int64(1e9) // silence after which a message that may have ended has
+	sweepNS  = int64(500e6)
+	// moveNS is how exact the order of last use is. Moving a connection for
+	// every record would touch its neighbours' memory each time.
+	moveNS     = int64(100e6)
 	defaultMax = 65536
 )
 
@@ -67,7 +70,10 @@ func (t *tracker) record(r *record) {
 	}
 	switch {
 	case c != nil:
-		t.lru.MoveToFront(c.element)
+		if int64(r.TimeNs)-c.movedNS > moveNS {
+			c.movedNS = int64(r.TimeNs)
+			t.lru.MoveToFront(c.element)
+		}
 	case r.Kind == bpf.KindConn || r.Kind == bpf.KindData:
 		c = t.open(r)
 	default:
@@ -103,6 +109,7 @@ func (t *tracker) open(r *record) *conn {
 	}
 	*c = conn{tracker: t, cookie: r.Cookie, http: c.http, in: stream{dir: protocol.In}, out: stream{dir: protocol.Out}}
 	c.joined = !r.has(bpf.FlagFresh)
+	c.movedNS = int64(r.TimeNs)
 	c.http.Reset(t.shared, c, c.joined)
 	c.element = t.lru.PushFront(c)
 	t.conns[c.cookie] = c
@@ -227,10 +234,10 @@ func (t *tracker) sweep(now int64) {
 	}
 	for e := t.lru.Back(); e != nil; e = e.Prev() {
 		c := e.Value.(*conn)
-		if now-c.lastNS < idleNS {
+		if now-c.movedNS < idleNS {
 			break // the rest is younger
 		}
-		if !c.idle {
+		if !c.idle && now-c.lastNS >= idleNS {
 			c.idle = true
 			c.settle(0)
 			c.http.Idle()

@@ -101,6 +101,10 @@ func (c *Conn) feed(h *half, b []byte) {
 		case openTurn, openClose, unsynced:
 			c.skipped(h, uint64(n))
 		default:
+			if h.state == headers && h.line == nil {
+				n = h.uninteresting(b)
+				h.pos, b = h.pos+uint64(n), b[n:]
+			}
 			n = bytes.IndexByte(b, '\n') + 1
 			if n == 0 {
 				c.partLine(h, b)
@@ -111,6 +115,24 @@ func (c *Conn) feed(h *half, b []byte) {
 		}
 		b = b[n:]
 	}
+}
+
+// uninteresting returns how many bytes of b are whole header lines of fields
+// that mean nothing here: most are, so they are told by their first letter.
+func (h *half) uninteresting(b []byte) (n int) {
+	for n < len(b) {
+		switch b[n] | 0x20 {
+		case 'c', 't', 'e', ' ', '\t' | 0x20, '\r' | 0x20, '\n' | 0x20:
+			return n
+		}
+		i := bytes.IndexByte(b[n:], '\n') + 1
+		if i == 0 {
+			return n
+		}
+		n += i
+		h.head.field = otherField
+	}
+	return n
 }
 
 // passed is called when bytes of a body or chunk went by.
