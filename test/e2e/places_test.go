@@ -105,7 +105,7 @@ func (s *scene) idle(server *servers.Server) (resume func()) {
 // cgroupNamespace puts a server and a client into a cgroup of their own, and
 // hides the rest of the tree from them.
 func (s *scene) cgroupNamespace() {
-	dir := filepath.Join(cgroup2(s.T), "weir-e2e")
+	dir := filepath.Join(rig.CGroup2(s.T), "weir-e2e")
 	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
 		s.Fatal(err)
 	}
@@ -113,21 +113,6 @@ func (s *scene) cgroupNamespace() {
 	inside := []string{"sh", "-c", `echo $$ > "$0"/cgroup.procs && exec unshare --cgroup "$@"`, dir}
 	server := servers.Start(s.T, servers.Go(), servers.Wrap(inside...))
 	s.sendFrom("cgroup-namespace", "goserver", "loadgen", rig.Generator{Wrap: inside}, load.Plan{Addr: server.Addr()})
-}
-
-// cgroup2 is where the version 2 hierarchy is mounted.
-func cgroup2(t *testing.T) string {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
-			return f[1]
-		}
-	}
-	t.Fatal("no cgroup2 mount")
-	return ""
 }
 
 // strangeName has processes called like a browser's, or like a subject wildcard.

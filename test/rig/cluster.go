@@ -76,3 +76,10 @@ func (c *Cluster) StartNATS() {
 
 // Streams of this cluster.
 func (c *Cluster) Streams() Streams { return Streams{c.URL, c.rig, c.t} }
+
+// Stop kills all of it.
+func (c *Cluster) Stop() {
+	for _, p := range append(c.Services, c.Agent, c.NATS) {
+		p.Kill()
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -82,6 +83,47 @@ func ReadBPF(t testing.TB) BPF {
 		}
 	})
 	return sum
+}
+
+// AttachNothing attaches a program to every packet that returns at once: what
+// the kernel says it takes is the cost of keeping the time. The result reads it.
+func AttachNothing(t testing.TB, cgroup string) (mean func() time.Duration) {
+	t.Helper()
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "nothing", Type: ebpf.CGroupSKB, License: "GPL",
+		AttachType:   ebpf.AttachCGroupInetIngress,
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()}})
+	if err != nil {
+		t.Fatalf("load an empty program: %v", err)
+	}
+	t.Cleanup(func() { program.Close() })
+	attached, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup, Attach: ebpf.AttachCGroupInetIngress, Program: program})
+	if err != nil {
+		t.Fatalf("attach an empty program: %v", err)
+	}
+	t.Cleanup(func() { attached.Close() })
+	return func() time.Duration {
+		stats, err := program.Stats()
+		if err != nil || stats.RunCount == 0 {
+			t.Fatalf("read statistics of an empty program: %+v, %v", stats, err)
+		}
+		return stats.Runtime / time.Duration(stats.RunCount)
+	}
+}
+
+// CGroup2 is where the version 2 hierarchy is mounted.
+func CGroup2(t testing.TB) string {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 2 && f[2] == "cgroup2" {
+			return f[1]
+		}
+	}
+	t.Fatal("no cgroup2 mount")
+	return ""
 }
 
 // SystemCallLinks is how many BPF programs are attached where they can run on
