@@ -30,6 +30,10 @@ type spoolStats struct {
 	waiting                              int // bytes
 }
 
+// bodyBytes is what an encoded event usually takes at most: less copying while
+// a frame is encoded, and little waste.
+const bodyBytes = 48
+
 // sealed is a frame whose events are encoded and whose head is not.
 type sealed struct {
 	head  proto.Frame // without events
@@ -42,7 +46,7 @@ func newSpool(limit int) *spool { return &spool{limit: limit, wake: make(chan st
 // put adds a frame. Over the limit the oldest frames go, but for the first,
 // which may be in flight.
 func (s *spool) put(f *proto.Frame) error {
-	body, err := f.AppendEvents(nil)
+	body, err := f.AppendEvents(make([]byte, 0, bodyBytes*(len(f.Events)+1)))
 	if err != nil {
 		return fmt.Errorf("encode frame: %w", err)
 	}
