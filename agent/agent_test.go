@@ -295,7 +295,7 @@ func TestIdentityFromCgroups(t *testing.T) {
 		{"kubelet, systemd, CRI-O", "0::/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/crio-" + id + ".scope/container\n", "", id, uid},
 		{"kind: a node in a container", "0::/docker/" + id + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/cri-containerd-" + strings.Repeat("f", 64) + ".scope\n", "", strings.Repeat("f", 64), uid},
 		{"static pod", "0::/kubepods/podd5c1bd3de5a3f3ad8c2b2c9c2b0b4d9a/" + id + "\n", "", id, "d5c1bd3de5a3f3ad8c2b2c9c2b0b4d9a"},
-		{"a sandbox's own folder", "4:memory:/process_api/92c077a8c07aa5fb2dde833acf869eb1\n0::/\n", "", "", ""},
+		{"a sandbox's own folder", "4:memory:/sandbox/92c077a8c07aa5fb2dde833acf869eb1\n0::/\n", "", "", ""},
 		{"nonsense", "hello\n::::\n\n", "", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
