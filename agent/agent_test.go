@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,9 +87,35 @@ type client struct {
 	out *bufio.Scanner
 }
 
-func startTraffic(t *testing.T, addr string) *client {
+// group makes a cgroup for a test, so that the agent sees its traffic alone,
+// whatever else the host does.
+func group(t *testing.T) string {
 	t.Helper()
+	root, err := bpf.FindCgroup("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := os.MkdirTemp(root, "weir-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(path); err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+func startTraffic(t *testing.T, addr, cgroup string) *client {
+	t.Helper()
+	dir, err := os.Open(cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 	cmd.Env = append(os.Environ(), "WEIR_TEST_ROLE=traffic", "WEIR_TEST_ADDR="+addr)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -151,8 +178,10 @@ func TestEveryRequestBecomesTwoEvents(t *testing.T) {
 		{"GET", "/chunked", "/chunked", "200"}, {"POST", "/upload", "/upload", "200"}, {"GET", "/missing", "/missing", "404"},
 	}
 	want := map[string]int{}
-	events, losses, noWait := measure(t, Config{}, func() {
-		c := startTraffic(t, addr)
+	require(t)
+	cgroup := group(t)
+	events, losses, noWait := measure(t, Config{Cgroup: cgroup}, func() {
+		c := startTraffic(t, addr, cgroup)
 		for range 20 {
 			for _, r := range requests {
 				c.do(t, r.method, "http://"+addr+r.path, r.status)
@@ -198,8 +227,10 @@ func TestWhatARingTooSmallLosesIsCounted(t *testing.T) {
 	// One page holds a few exchanges, and never a long request, so that records
 	// are lost on slow machines too.
 	const addr, n = "127.0.0.1:18392", 1500
-	events, losses, _ := measure(t, Config{RingBytes: os.Getpagesize()}, func() {
-		c := startTraffic(t, addr)
+	require(t)
+	cgroup := group(t)
+	events, losses, _ := measure(t, Config{Cgroup: cgroup, RingBytes: os.Getpagesize()}, func() {
+		c := startTraffic(t, addr, cgroup)
 		for i := range n {
 			path := "/users/1"
 			if i%10 == 9 {
