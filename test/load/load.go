@@ -131,10 +131,11 @@ func (w *worker) run(ctx context.Context) {
 			return
 		}
 		if err := w.batch(ctx, first, last); err != nil {
-			w.hangUp()
-			if w.err == nil && !errors.Is(err, errUpgraded) {
+			stopped := ctx.Err() != nil && w.conn == nil // while it connected
+			if w.err == nil && !stopped && !errors.Is(err, errUpgraded) {
 				w.err = err
 			}
+			w.hangUp()
 		} else if w.plan.Close || w.conn.closing {
 			w.hangUp()
 		}

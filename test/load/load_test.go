@@ -128,3 +128,25 @@ func TestQuantileIsAnOrderStatistic(t *testing.T) {
 		}
 	}
 }
+
+func TestStoppingWhileConnectingIsNoFailure(t *testing.T) {
+	addr, served := counting(t)
+	sent := 0
+	for range 50 {
+		ctx, cancel := context.WithCancel(t.Context())
+		timer := time.AfterFunc(3*time.Millisecond, cancel)
+		r, err := load.Run(ctx, load.Plan{Addr: addr, Requests: 1 << 30, Conns: 4, Close: true, Mix: []load.Request{{Path: "/"}}})
+		timer.Stop()
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Err != nil || r.Failed > 0 {
+			t.Fatalf("%+v", r.Figures())
+		}
+		sent += r.Sent
+	}
+	if served.Load() != int64(sent) || sent == 0 {
+		t.Errorf("%d served, %d sent", served.Load(), sent)
+	}
+}
