@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -241,7 +242,7 @@ func TestNoRecord(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() && os.Getenv("WEIR_REQUIRE") != "all" {
 		t.Skip("waits for 10 s of silence")
 	}
 	_, c := setUp(t)

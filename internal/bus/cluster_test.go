@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 // In a cluster of three, each server is stopped in turn while messages and
 // batches are published: none is lost or doubled, and the pause is short.
 func TestClusterLosesAServer(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() && os.Getenv("WEIR_REQUIRE") != "all" {
 		t.Skip("starts three servers")
 	}
 	cluster := bustest.StartCluster(t)
