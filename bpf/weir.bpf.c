@@ -521,7 +521,7 @@ static __always_inline void set_budget(struct socket_state *st, enum verdict v, 
 {
 	if (v == REQUEST_WITHOUT_BODY) {
 		st->pipelined = st->dir;
-		st->deep = 0;
+		st->deep = st->turn_bytes > PIPELINED_BYTES;
 	} else if (v == REQUEST) {
 		st->pipelined = 0;
 	}
