@@ -121,6 +121,7 @@ func (t *tracker) forget(c *conn) {
 	t.lru.Remove(c.element)
 	delete(t.conns, c.cookie)
 	delete(t.holding, c)
+	c.http.Reset(t.shared, nil, false) // it holds nothing while it is free
 	if len(t.free) < 1024 {
 		t.free = append(t.free, c)
 	}

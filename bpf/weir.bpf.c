@@ -31,8 +31,8 @@
  * it may be many requests (pipelining): all of it is captured, and of their
  * responses, which may come together, as much as so many heads could take. */
 #define PIPELINED_BYTES    1024
-#define PIPELINED_BUDGET   (1 << 20)
 #define RESPONSES_PER_BYTE 16
+#define UNLIMITED          (1 << 30)
 /* The largest record. A longer segment takes several. */
 #define MAX_CAPTURE 16320
 #define MAX_PIECES  5
@@ -52,36 +52,42 @@ __u32 own_tgid; /* our own process, by weir_whoami: its connections are ignored 
 
 enum socket_class { CLASS_UNKNOWN, CLASS_MAYBE, CLASS_HTTP1, CLASS_IGNORED };
 enum want { WANT_NONE, WANT_FIRST, WANT_ALL };
-enum direction { DIR_NONE, DIR_IN, DIR_OUT };
 
-/* Hooks race on it across CPUs and nest on one: it is a hint. The agent
- * decides by sequence numbers. */
+/* One direction of a socket. Only the hook of that direction writes it: the
+ * other one may run at the same time, and reads what it must know. */
+struct half {
+	__u32 turns;    /* runs of bytes in this direction so far */
+	__u32 after;    /* turns of the other direction when the present one began */
+	__u32 bytes;    /* of the present turn so far */
+	__u32 budget;   /* what may still be captured of it */
+	__u64 asked;    /* bytes of deep turns of requests, and what was captured */
+	__u64 answered; /* of responses meanwhile */
+	__u8 live;      /* the turn is captured */
+	__u8 skipped;   /* bytes before it were not reported */
+	__u8 lost;      /* a record found no room */
+	__u8 pipelined; /* requests came that may come many in a turn … */
+	__u8 deep;      /* … and did: a turn was longer than a head */
+	__u8 pad[3];
+};
+
+/* What the hooks share they race on, across CPUs and nested on one: it is a
+ * hint. The agent decides by sequence numbers. */
 struct socket_state {
 	__u64 cookie;
 	__u64 read_ns; /* a read to be carried by the next record of the socket */
 	__u32 read_seq;
 	__u32 want_seq; /* a read past this sequence number ends a wait … */
-	__u32 turn;
-	__u32 turn_bytes; /* of this turn so far, and */
-	__u32 last_bytes; /* of the one before */
-	__u32 budget;     /* what may still be captured of this turn */
 	__u32 tgid;
 	__u8 want;    /* … of this kind: enum want */
 	__u8 answers; /* the turn received last is of responses */
 	__u8 reads;
 	__u8 class;
-	__u8 dir;
-	__u8 live; /* this turn is captured */
 	__u8 misses;
 	__u8 announced;
 	__u8 fresh;
 	__u8 guess;
-	__u8 lost;      /* a record of this socket found no room */
-	__u8 skipped;   /* bits by direction: bytes were not reported */
-	__u8 pipelined; /* direction of requests that may come many in a turn … */
-	__u8 deep;      /* … and did: a turn was longer than a head */
-	__u8 pad[3];
 	char comm[16];
+	struct half in, out;
 };
 
 struct {
@@ -192,17 +198,28 @@ static __always_inline void fill_addresses(struct conn_info *i, const struct soc
 
 /* ---- records ---- */
 
+/* The read hook may store the next one meanwhile. */
+static __always_inline __u64 take_read(struct socket_state *st)
+{
+	if (!st->read_ns)
+		return 0;
+#ifdef WEIR_OLD_KERNEL /* which has no read hook either */
+	return 0;
+#else
+	return __sync_lock_test_and_set(&st->read_ns, 0);
+#endif
+}
+
 static __always_inline void head(struct record *r, struct socket_state *st, __u8 kind, __u16 flags)
 {
 	r->time_ns = bpf_ktime_get_boot_ns();
 	r->cookie = st->cookie;
 	r->tail = 0;
-	r->read_ns = st->read_ns;
 	r->read_seq = st->read_seq;
-	st->read_ns = 0;
+	r->read_ns = take_read(st);
 	r->seq = 0;
 	r->len = 0;
-	r->turn = st->turn;
+	r->turn = st->in.turns + st->out.turns;
 	r->caplen = 0;
 	r->kind = kind;
 	r->flags = flags;
@@ -265,8 +282,8 @@ static __always_inline bool emit_conn(struct socket_state *st, __u8 kind,
 
 /* One instance for each size class, since a reserve has a constant size. */
 static __always_inline void emit_data(struct __sk_buff *skb, const struct packet *p,
-				      struct socket_state *st, __u16 flags, __u32 caplen,
-				      const __u32 class)
+				      struct socket_state *st, struct half *h, __u16 flags,
+				      __u32 caplen, const __u32 class)
 {
 	struct counters *c = counters();
 	struct record *r;
@@ -276,18 +293,14 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r) + class, 0);
 	if (!r) {
 		lost_record(c);
-		st->lost = 1;
-		st->skipped |= st->dir;
+		h->lost = h->skipped = 1;
 		return;
 	}
-	if (st->skipped & st->dir) {
+	if (h->skipped)
 		flags |= FLAG_SKIP;
-		st->skipped &= ~st->dir;
-	}
-	if (st->lost) {
+	if (h->lost)
 		flags |= FLAG_LOST;
-		st->lost = 0;
-	}
+	h->lost = h->skipped = 0;
 	head(r, st, REC_DATA, flags);
 	r->seq = p->seq;
 	r->len = p->len;
@@ -306,7 +319,8 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 
 /* A segment of which more is wanted than fits into a record. */
 static __always_inline void emit_pieces(struct __sk_buff *skb, const struct packet *p,
-					struct socket_state *st, __u16 flags, __u32 n)
+					struct socket_state *st, struct half *h, __u16 flags,
+					__u32 n)
 {
 	struct packet piece = *p;
 
@@ -315,7 +329,8 @@ static __always_inline void emit_pieces(struct __sk_buff *skb, const struct pack
 
 		if (!last)
 			piece.len = MAX_CAPTURE;
-		emit_data(skb, &piece, st, flags, n < MAX_CAPTURE ? n : MAX_CAPTURE, MAX_CAPTURE);
+		emit_data(skb, &piece, st, h, flags, n < MAX_CAPTURE ? n : MAX_CAPTURE,
+			  MAX_CAPTURE);
 		flags &= ~FLAG_TURN;
 		piece.off += MAX_CAPTURE;
 		piece.seq += MAX_CAPTURE;
@@ -327,27 +342,27 @@ static __always_inline void emit_pieces(struct __sk_buff *skb, const struct pack
 }
 
 static __always_inline void emit_payload(struct __sk_buff *skb, const struct packet *p,
-					 struct socket_state *st, __u16 flags)
+					 struct socket_state *st, struct half *h, __u16 flags)
 {
-	__u32 n = p->len < st->budget ? p->len : st->budget;
+	__u32 n = p->len < h->budget ? p->len : h->budget;
 
-	st->budget -= n;
+	h->budget -= n;
 	if (n == 0)
-		emit_data(skb, p, st, flags, 0, 0);
+		emit_data(skb, p, st, h, flags, 0, 0);
 	else if (n <= 56)
-		emit_data(skb, p, st, flags, n, 56);
+		emit_data(skb, p, st, h, flags, n, 56);
 	else if (n <= 184)
-		emit_data(skb, p, st, flags, n, 184);
+		emit_data(skb, p, st, h, flags, n, 184);
 	else if (n <= 440)
-		emit_data(skb, p, st, flags, n, 440);
+		emit_data(skb, p, st, h, flags, n, 440);
 	else if (n <= 952)
-		emit_data(skb, p, st, flags, n, 952);
+		emit_data(skb, p, st, h, flags, n, 952);
 	else if (n <= 4032)
-		emit_data(skb, p, st, flags, n, 4032);
+		emit_data(skb, p, st, h, flags, n, 4032);
 	else if (n <= MAX_CAPTURE)
-		emit_data(skb, p, st, flags, n, MAX_CAPTURE);
+		emit_data(skb, p, st, h, flags, n, MAX_CAPTURE);
 	else
-		emit_pieces(skb, p, st, flags, n);
+		emit_pieces(skb, p, st, h, flags, n);
 }
 
 /* ---- sockets ---- */
@@ -485,11 +500,10 @@ static __always_inline struct socket_state *adopt(struct sock *sk)
 		return NULL;
 	st->cookie = bpf_get_socket_cookie(sk);
 	st->class = CLASS_HTTP1;
-	st->dir = DIR_IN;
-	st->turn = 1;
-	st->live = 1;
+	st->in.turns = 1;
+	st->in.live = 1;
+	st->in.budget = REQUEST_BUDGET;
 	st->fresh = 1;
-	st->budget = REQUEST_BUDGET;
 	st->want_seq = *seq;
 	st->want = WANT_FIRST;
 	current_process(st);
@@ -517,24 +531,26 @@ static __always_inline void want_read(struct socket_state *st, const struct pack
 	}
 }
 
-static __always_inline void set_budget(struct socket_state *st, enum verdict v, bool turn)
+/* What to capture of the turn that h is in, from a message of this kind on. */
+static __always_inline void set_budget(struct half *h, const struct half *other, enum verdict v,
+				       bool turn)
 {
 	if (v == REQUEST_WITHOUT_BODY) {
-		st->pipelined = st->dir;
-		st->deep = st->turn_bytes > PIPELINED_BYTES;
+		h->pipelined = 1;
+		h->deep = h->bytes > PIPELINED_BYTES;
 	} else if (v == REQUEST) {
-		st->pipelined = 0;
+		h->pipelined = 0;
 	}
-	if (st->pipelined == st->dir && (v == REQUEST_WITHOUT_BODY || st->deep)) {
-		st->budget = PIPELINED_BUDGET;
-	} else if (v == REQUEST || (!st->pipelined && v != RESPONSE)) {
-		st->budget = REQUEST_BUDGET;
-	} else if (turn || st->budget < RESPONSE_BUDGET) {
-		st->budget = RESPONSE_BUDGET;
-		if (st->pipelined && st->deep)
-			st->budget = st->last_bytes < PIPELINED_BUDGET / RESPONSES_PER_BYTE
-					 ? st->last_bytes * RESPONSES_PER_BYTE
-					 : PIPELINED_BUDGET;
+	if (h->pipelined && (v == REQUEST_WITHOUT_BODY || h->deep)) {
+		h->budget = UNLIMITED;
+	} else if (v == REQUEST || (!other->pipelined && v != RESPONSE)) {
+		h->budget = REQUEST_BUDGET;
+	} else if (turn || h->budget < RESPONSE_BUDGET) {
+		__u64 due = other->asked * RESPONSES_PER_BYTE;
+
+		h->budget = RESPONSE_BUDGET;
+		if (other->deep && due > h->answered + RESPONSE_BUDGET)
+			h->budget = due - h->answered < UNLIMITED ? due - h->answered : UNLIMITED;
 	}
 }
 
@@ -549,8 +565,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 	struct packet p = {};
 	enum verdict v = NO;
 	__u16 flags = egress ? FLAG_OUT : 0;
-	__u8 dir = egress ? DIR_OUT : DIR_IN;
-	bool connects, turn;
+	struct half *h, *other;
+	bool connects, turn, live;
 
 	if (!sk || !parse(skb, &p))
 		return 1;
@@ -600,19 +616,20 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		/* a retransmission, or a segment received before */
 		if ((__s32)(p.seq + p.len - (egress ? tcp->snd_nxt : tcp->rcv_nxt)) <= 0)
 			return 1;
-		turn = st->dir != dir;
+		h = egress ? &st->out : &st->in;
+		other = egress ? &st->in : &st->out;
+		turn = !h->turns || h->after != other->turns;
+		live = h->live && !turn;
 		if (turn) {
-			st->dir = dir;
-			st->turn++;
-			st->last_bytes = st->turn_bytes;
-			st->turn_bytes = 0;
-			st->live = 0;
+			h->turns++;
+			h->after = other->turns;
+			h->bytes = 0;
 			flags |= FLAG_TURN;
 		}
-		st->turn_bytes += p.len;
-		if (st->pipelined == dir && st->turn_bytes > PIPELINED_BYTES)
-			st->deep = 1;
-		if (turn || st->live || st->class == CLASS_HTTP1)
+		h->bytes += p.len;
+		if (h->pipelined && h->bytes > PIPELINED_BYTES)
+			h->deep = 1;
+		if (turn || live || st->class == CLASS_HTTP1)
 			v = peek(skb, &p);
 		if (v >= REQUEST) {
 			st->class = CLASS_HTTP1;
@@ -629,18 +646,23 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		}
 		if (v >= REQUEST || (turn && (v == MAYBE || (st->class == CLASS_HTTP1 &&
 							     st->misses < RESYNC_MISSES)))) {
-			st->live = 1;
-			set_budget(st, v, turn);
+			live = true;
+			set_budget(h, other, v, turn);
 		}
-		if (!st->live) {
-			st->skipped |= dir;
+		h->live = live;
+		if (!live) {
+			h->skipped = 1;
 			return 1;
 		}
 		if (!egress)
 			want_read(st, &p, v, turn);
 		if (!st->announced || (egress && !st->tgid))
 			announce(skb, &p, st, sk, egress);
-		emit_payload(skb, &p, st, flags);
+		if (h->deep)
+			h->asked += p.len;
+		if (other->deep)
+			h->answered += p.len < h->budget ? p.len : h->budget;
+		emit_payload(skb, &p, st, h, flags);
 	}
 	if (!st->announced)
 		return 1;

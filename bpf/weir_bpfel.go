@@ -95,28 +95,47 @@ type weirSocketState struct {
 	ReadNs    uint64
 	ReadSeq   uint32
 	WantSeq   uint32
-	Turn      uint32
-	TurnBytes uint32
-	LastBytes uint32
-	Budget    uint32
 	Tgid      uint32
 	Want      uint8
 	Answers   uint8
 	Reads     uint8
 	Class     uint8
-	Dir       uint8
-	Live      uint8
 	Misses    uint8
 	Announced uint8
 	Fresh     uint8
 	Guess     uint8
-	Lost      uint8
-	Skipped   uint8
-	Pipelined uint8
-	Deep      uint8
-	Pad       [3]uint8
 	Comm      [16]int8
-	_         [3]byte
+	_         [4]byte
+	In        struct {
+		_         structs.HostLayout
+		Turns     uint32
+		After     uint32
+		Bytes     uint32
+		Budget    uint32
+		Asked     uint64
+		Answered  uint64
+		Live      uint8
+		Skipped   uint8
+		Lost      uint8
+		Pipelined uint8
+		Deep      uint8
+		Pad       [3]uint8
+	}
+	Out struct {
+		_         structs.HostLayout
+		Turns     uint32
+		After     uint32
+		Bytes     uint32
+		Budget    uint32
+		Asked     uint64
+		Answered  uint64
+		Live      uint8
+		Skipped   uint8
+		Lost      uint8
+		Pipelined uint8
+		Deep      uint8
+		Pad       [3]uint8
+	}
 }
 
 // Names of all BPF objects in the ELF.

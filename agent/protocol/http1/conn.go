@@ -275,7 +275,12 @@ func (c *Conn) ignore() {
 	c.ignored = true
 }
 
+// release gives back what c holds of what is shared. The zero value holds nothing.
 func (c *Conn) release() {
+	if c.shared == nil {
+		return
+	}
+	c.queue.clear(c.shared)
 	for i := range c.half {
 		if h := &c.half[i]; h.line != nil {
 			h.drop(c.shared)

@@ -74,7 +74,7 @@ func (c *Conn) beginRequest(h *half, method, target []byte, cut bool) {
 }
 
 func (c *Conn) enqueue(r request) {
-	kept, ok := c.queue.add(r)
+	kept, ok := c.queue.add(c.shared, r)
 	if !kept {
 		c.sink.Lost(1)
 	}
@@ -278,7 +278,7 @@ func (c *Conn) emit(ended protocol.Exchange) {
 		e.Joined = c.joined
 		c.sink.Exchange(e)
 	}
-	if c.queue.pop() && c.nread > 0 {
+	if c.queue.pop(c.shared) && c.nread > 0 {
 		c.nread--
 	}
 	if c.queue.n == 0 {
@@ -288,7 +288,7 @@ func (c *Conn) emit(ended protocol.Exchange) {
 
 // lose counts the pending requests as lost: their responses can't be told apart.
 func (c *Conn) lose() {
-	if n := c.queue.clear(); n > 0 {
+	if n := c.queue.clear(c.shared); n > 0 {
 		c.sink.Lost(n)
 	}
 	c.nread, c.answer.status = 0, 0

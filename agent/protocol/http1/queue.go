@@ -1,8 +1,12 @@
 package http1
 
 const (
-	maxPending = 1024 // requests of one connection that wait for their response with all their figures
-	maxRuns    = 64   // runs of further requests that are only remembered to pair responses
+	// Requests that wait for their response with all their figures: so many of
+	// every connection, and of those with more so many in all. That is 12 MB,
+	// and 100,000 requests that a client sends before it reads a response.
+	minPending = 16
+	maxPending = 1 << 17
+	maxRuns    = 64 // runs of further requests that are only remembered to pair responses
 )
 
 // request waits for the end of its response.
@@ -60,11 +64,15 @@ func (q *queue) push() *request {
 	return r
 }
 
+// kept is the number of requests with figures.
+func (q *queue) kept() int { return q.n - q.runs }
+
 // add puts r at the end. It reports false when r's figures found no room: r is
 // then only remembered to pair its response. ok is false if not even that.
-func (q *queue) add(r request) (kept, ok bool) {
-	if q.n-q.runs < maxPending {
+func (q *queue) add(sh *Shared, r request) (kept, ok bool) {
+	if q.kept() < minPending || sh.pending < maxPending {
 		*q.push() = r
+		sh.pending++
 		return true, true
 	}
 	if r.method != "HEAD" && r.method != "CONNECT" {
@@ -84,7 +92,7 @@ func (q *queue) add(r request) (kept, ok bool) {
 }
 
 // pop drops the oldest request; slot says that its slot became free.
-func (q *queue) pop() (slot bool) {
+func (q *queue) pop(sh *Shared) (slot bool) {
 	q.total--
 	f := q.front()
 	if f.run > 1 {
@@ -93,6 +101,8 @@ func (q *queue) pop() (slot bool) {
 	}
 	if f.run == 1 {
 		q.runs--
+	} else {
+		sh.pending--
 	}
 	*f = request{}
 	q.head = (q.head + 1) & (len(q.slots()) - 1)
@@ -103,8 +113,9 @@ func (q *queue) pop() (slot bool) {
 }
 
 // clear drops all and returns how many of them weren't in runs.
-func (q *queue) clear() uint64 {
-	lost := uint64(q.n - q.runs)
+func (q *queue) clear(sh *Shared) uint64 {
+	lost := q.kept()
+	sh.pending -= lost
 	*q = queue{}
-	return lost
+	return uint64(lost)
 }

@@ -16,6 +16,7 @@ type Shared struct {
 	young, old map[string]string
 	free       [][]byte
 	exchange   protocol.Exchange // the one the sink is shown
+	pending    int               // requests in the queues of all connections
 }
 
 // NewShared returns an empty Shared.
