@@ -33,9 +33,10 @@
 #define PIPELINED_BYTES    1024
 #define RESPONSES_PER_BYTE 16
 #define UNLIMITED          (1 << 30)
-/* The largest record. A longer segment takes several. */
+/* The largest record. A longer segment takes several; none is longer than
+ * GSO_MAX_SIZE, 8 × 65,535 bytes (BIG TCP). */
 #define MAX_CAPTURE 16320
-#define MAX_PIECES  5
+#define MAX_PIECES  33
 /* Reads reported a turn: more only matter to requests pipelined in one turn. */
 #define MAX_READS 8
 /* First segments that reached a listener and wait for their socket. */
