@@ -19,7 +19,7 @@ import (
 const (
 	// pollTime is how often the ring is looked at. Records don't wake the
 	// reader, which would cost more than everything else together.
-	pollTime = 10 * time.Millisecond
+	pollTime = 50 * time.Millisecond
 	// readBatch is after how many records the clock is looked at, should the
 	// ring never be empty.
 	readBatch = 1024

@@ -32,7 +32,7 @@ type Ring struct {
 	consumer, producer *uint64
 	data               []byte // twice the ring, so that no record is in two parts
 	mask               uint64
-	epoll              int
+	wake               *os.File // readable when a share of the ring is unread
 	mapped             [2][]byte
 }
 
@@ -48,7 +48,7 @@ func (c *Capture) Ring() (*Ring, error) {
 
 func openRing(m *ebpf.Map) (*Ring, error) {
 	page, size := os.Getpagesize(), int(m.MaxEntries())
-	r := &Ring{mask: uint64(size) - 1, epoll: -1}
+	r := &Ring{mask: uint64(size) - 1}
 	var err error
 	if r.mapped[0], err = unix.Mmap(m.FD(), 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return r, fmt.Errorf("map consumer page: %w", err)
@@ -59,22 +59,40 @@ func openRing(m *ebpf.Map) (*Ring, error) {
 	r.consumer = (*uint64)(unsafe.Pointer(&r.mapped[0][0]))
 	r.producer = (*uint64)(unsafe.Pointer(&r.mapped[1][0]))
 	r.data = r.mapped[1][page:]
-	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
 		return r, fmt.Errorf("create epoll: %w", err)
 	}
+	// Non-blocking, so that Go's own poller waits for it.
+	if err := unix.SetNonblock(epoll, true); err != nil {
+		return r, errors.Join(fmt.Errorf("set epoll non-blocking: %w", err), unix.Close(epoll))
+	}
+	r.wake = os.NewFile(uintptr(epoll), "ring")
 	// Edge-triggered: else it would return at once while there is anything.
 	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff}
-	if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, m.FD(), &event); err != nil {
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, m.FD(), &event); err != nil {
 		return r, fmt.Errorf("watch ring: %w", err)
 	}
 	return r, nil
 }
 
 // Wait returns when a share of the ring is unread, or after d at the latest.
+// It waits in Go's own poller: a thread that blocks in a system call keeps the
+// runtime's monitor awake, which took as much CPU as reading the ring.
 func (r *Ring) Wait(d time.Duration) error {
-	var events [1]unix.EpollEvent
-	_, err := unix.EpollWait(r.epoll, events[:], int(d.Milliseconds()))
-	if err != nil && !errors.Is(err, unix.EINTR) {
+	if err := r.wake.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return fmt.Errorf("wait for ring: %w", err)
+	}
+	conn, err := r.wake.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("wait for ring: %w", err)
+	}
+	err = conn.Read(func(fd uintptr) bool {
+		var events [1]unix.EpollEvent
+		n, err := unix.EpollWait(int(fd), events[:], 0)
+		return n > 0 || err != nil
+	})
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("wait for ring: %w", err)
 	}
 	return nil
@@ -115,9 +133,9 @@ func (r *Ring) Close() error {
 			r.mapped[i] = nil
 		}
 	}
-	if r.epoll >= 0 {
-		errs = append(errs, unix.Close(r.epoll))
-		r.epoll = -1
+	if r.wake != nil {
+		errs = append(errs, r.wake.Close())
+		r.wake = nil
 	}
 	return errors.Join(errs...)
 }
