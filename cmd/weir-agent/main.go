@@ -45,7 +45,7 @@ type usageError struct{ error }
 
 type options struct {
 	node, cluster  string
-	server, creds  string
+	nats           service.NATS
 	cgroup, procfs string
 	http           string
 	lockFile       string
@@ -58,8 +58,7 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{}
 	flags := pflag.NewFlagSet("weir-agent", pflag.ContinueOnError)
 	flags.SortFlags = false
-	flags.StringVar(&o.server, "server", "nats://127.0.0.1:4222", "where NATS is; several separated by commas")
-	flags.StringVar(&o.creds, "creds", "", "credentials `file` of a NATS user")
+	o.nats.Add(flags)
 	flags.StringVar(&o.node, "node", host, "`name` of this host, unique in the cluster")
 	flags.StringVar(&o.cluster, "cluster", "", "`name` of the cluster, carried in every message")
 	flags.StringVar(&o.cgroup, "cgroup", "", "watch only the processes of this cgroup v2 `folder` (default the whole host)")
@@ -111,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := service.CheckHTTP(o.http); err != nil {
 		return err
 	}
-	c, err := bus.Connect(ctx, bus.Options{URL: o.server, Creds: o.creds, Name: "weir-agent " + o.node}, log)
+	c, err := bus.Connect(ctx, o.nats.Options("weir-agent "+o.node), log)
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,8 @@ type app struct {
 	stdout, stderr io.Writer
 	started        bool // the command line was understood
 
-	server  string
-	creds   string
-	context string
+	nats    service.NATS
+	context string // of the nats command
 	color   string
 }
 
@@ -26,8 +25,7 @@ const (
 	groupRead  = "read"
 	groupParts = "parts"
 
-	defaultServer = "nats://127.0.0.1:4222"
-	defaultHTTP   = "127.0.0.1:7070"
+	defaultHTTP = "127.0.0.1:7070"
 )
 
 func newRoot(a *app) *cobra.Command {
@@ -67,8 +65,7 @@ NATS JetStream, where any program can subscribe to them.`,
 		&cobra.Group{ID: groupRead, Title: "Look:"},
 		&cobra.Group{ID: groupParts, Title: "Parts of a cluster install:"})
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.server, "server", defaultServer, "where NATS is; several separated by commas")
-	flags.StringVar(&a.creds, "creds", "", "credentials `file` of a NATS user")
+	a.nats.Add(flags)
 	flags.StringVar(&a.context, "context", "", "`name` of a context of the nats command, instead of --server and --creds")
 	flags.StringVar(&a.color, "color", "auto", "auto, always or never; NO_COLOR in the environment is never")
 	root.AddCommand(
