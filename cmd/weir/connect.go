@@ -16,9 +16,13 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 )
 
-// connect connects to the streams that the global flags name.
+// connect connects to the streams that the global flags name, or those of the
+// cluster.
 func (a *app) connect(ctx context.Context) (*bus.Conn, error) {
 	options, err := a.busOptions()
+	if err == nil && a.plugin && !a.elsewhere {
+		options, err = a.clusterOptions(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +50,7 @@ func fromContext(name string, options *bus.Options) error {
 	}
 	dir = filepath.Join(dir, "nats", "context")
 	if name != filepath.Base(name) {
-		return usagef("--context %q is not the name of a context", name)
+		return usagef("%q is not the name of a NATS context", name)
 	}
 	content, err := os.ReadFile(filepath.Join(dir, name+".json"))
 	if errors.Is(err, fs.ErrNotExist) {

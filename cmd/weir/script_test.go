@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"weir": main})
+	testscript.Main(m, map[string]func(){"weir": main, pluginName: main, "forwarder": forwarder})
 }
 
 // TestScript runs the scripts in testdata/script: what a person types, and

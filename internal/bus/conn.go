@@ -62,7 +62,7 @@ func Connect(ctx context.Context, o Options, log *slog.Logger) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{log: log, url: Redacted(o.URL), inboxes: inboxes, up: make(chan struct{}), closed: make(chan struct{})}
+	c := &Conn{log: log, url: redacted(o.URL), inboxes: inboxes, up: make(chan struct{}), closed: make(chan struct{})}
 	c.session, c.end = context.WithCancel(context.Background())
 	opts = append(opts, nats.ErrorHandler(c.onError), nats.DisconnectErrHandler(c.onDisconnect), nats.ReconnectHandler(c.onReconnect))
 	nc, err := nats.Connect(o.URL, opts...)

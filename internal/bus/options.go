@@ -25,6 +25,7 @@ type Options struct {
 	Name  string // shown in the server's connection list
 
 	TLSCA         string // path of the CA's certificates; "" is the system's, if the server asks for TLS
+	TLSCAData     []byte // the same instead of a path
 	TLSCert       string // paths of a client certificate and its key, or ""
 	TLSKey        string
 	TLSServerName string // in the server's certificate, if it isn't the host of URL
@@ -71,6 +72,9 @@ func (o Options) nats(inboxes string) ([]nats.Option, error) {
 	if o.TLSCA != "" {
 		opts = append(opts, nats.RootCAs(o.TLSCA))
 	}
+	if len(o.TLSCAData) > 0 {
+		opts = append(opts, nats.ClientTLSConfig(nil, o.rootCAs))
+	}
 	if o.TLSCert != "" {
 		opts = append(opts, nats.ClientCert(o.TLSCert, o.TLSKey))
 	}
@@ -84,6 +88,14 @@ func (o Options) nats(inboxes string) ([]nats.Option, error) {
 		opts = append(opts, nats.InProcessServer(o.InProcess))
 	}
 	return opts, nil
+}
+
+func (o Options) rootCAs() (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(o.TLSCAData) {
+		return nil, errors.New("the CA of NATS holds no certificate")
+	}
+	return pool, nil
 }
 
 func (o Options) inboxPrefix() string {
@@ -102,35 +114,22 @@ func (o Options) inboxPrefix() string {
 	return "_INBOX"
 }
 
-// Redacted is a list of servers' addresses without passwords and tokens.
-func Redacted(servers string) string {
-	list := strings.Split(servers, ",")
-	for i, server := range list {
-		scheme, rest, ok := strings.Cut(server, "://")
-		if !ok {
-			scheme, rest = "", server
-		}
-		user, host, named := cutLast(rest, "@")
-		if !named {
-			continue
-		}
-		name, _, password := strings.Cut(user, ":")
-		if !password {
-			name = "xxxxx" // a token
-		}
-		list[i] = name + "@" + host
-		if ok {
-			list[i] = scheme + "://" + list[i]
+// redacted is a list of addresses without passwords and tokens.
+func redacted(addresses string) string {
+	list := strings.Split(addresses, ",")
+	for i, a := range list {
+		u, err := url.Parse(strings.TrimSpace(a))
+		switch {
+		case err != nil && strings.Contains(a, "@"):
+			list[i] = a[strings.LastIndex(a, "@")+1:]
+		case err == nil && u.User != nil:
+			if _, hasPassword := u.User.Password(); !hasPassword {
+				u.User = url.User("xxxxx") // a token
+			}
+			list[i] = u.Redacted()
 		}
 	}
 	return strings.Join(list, ",")
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
 }
 
 // connectError says what to do about what people run into. url has no password.
