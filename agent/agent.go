@@ -183,7 +183,7 @@ func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Tem
 			l.batch.lost(proto.LossEvent, proto.UnitExchanges, uint64(len(f.Events)))
 		}
 	})
-	l.tracker = newTracker(cfg.MaxConns, newProcesses(cfg.Procfs, capture.Root), l.exchange, l.batch.lost)
+	l.tracker = newTracker(cfg.MaxConns, newProcesses(usableProcfs(cfg.Procfs, capture.PID, log), capture.Root), l.exchange, l.batch.lost)
 	l.tracker.reads = capture.NoWait == ""
 	l.clock.measure()
 	return l

@@ -307,33 +307,3 @@ func TestASecondAgentIsRefused(t *testing.T) {
 	}
 	unlock()
 }
-
-func TestIdentityFromCgroups(t *testing.T) {
-	id := strings.Repeat("0123456789abcdef", 4)
-	const uid = "0a1b2c3d-1111-2222-3333-444455556666"
-	for _, tt := range []struct{ name, text, unit, container, pod string }{
-		{"plain", "0::/\n", "", "", ""},
-		{"unit", "0::/system.slice/nginx.service\n", "nginx.service", "", ""},
-		{"templated unit", "0::/system.slice/system-postgresql.slice/postgresql@15-main.service\n", "postgresql@15-main.service", "", ""},
-		{"session", "0::/user.slice/user-0.slice/session-3.scope\n", "", "", ""},
-		{"user manager", "0::/user.slice/user-0.slice/user@0.service/init.scope\n", "", "", ""},
-		{"user's unit", "0::/user.slice/user-0.slice/user@0.service/app.slice/syncthing.service\n", "syncthing.service", "", ""},
-		{"docker, cgroupfs, v1 and v2", "4:memory:/docker/" + id + "\n0::/\n", "", id, ""},
-		{"docker, systemd", "0::/system.slice/docker-" + id + ".scope\n", "", id, ""},
-		{"podman", "0::/machine.slice/libpod-" + id + ".scope/container\n", "", id, ""},
-		{"kubelet, cgroupfs", "0::/kubepods/burstable/pod" + uid + "/" + id + "\n", "", id, uid},
-		{"kubelet, systemd, containerd", "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/cri-containerd-" + id + ".scope\n", "", id, uid},
-		{"kubelet, systemd, CRI-O", "0::/kubepods.slice/kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/crio-" + id + ".scope/container\n", "", id, uid},
-		{"kind: a node in a container", "0::/docker/" + id + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice/cri-containerd-" + strings.Repeat("f", 64) + ".scope\n", "", strings.Repeat("f", 64), uid},
-		{"static pod", "0::/kubepods/podd5c1bd3de5a3f3ad8c2b2c9c2b0b4d9a/" + id + "\n", "", id, "d5c1bd3de5a3f3ad8c2b2c9c2b0b4d9a"},
-		{"a sandbox's own folder", "4:memory:/sandbox/92c077a8c07aa5fb2dde833acf869eb1\n0::/\n", "", "", ""},
-		{"nonsense", "hello\n::::\n\n", "", "", ""},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			unit, container, pod := identify(tt.text)
-			if unit != tt.unit || container != tt.container || pod != tt.pod {
-				t.Errorf("got %q %q %q", unit, container, pod)
-			}
-		})
-	}
-}

@@ -1,13 +1,17 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/weirstream/weir/proto"
 )
@@ -28,13 +32,38 @@ type process struct {
 
 // processes is a bounded cache of who the processes are.
 type processes struct {
-	root    string // of procfs
+	root    string // of procfs, "" if it numbers processes otherwise than the kernel
 	cgroups cgroups
 	byID    map[uint32]*process
 }
 
 func newProcesses(procfs, cgroup string) *processes {
 	return &processes{root: procfs, cgroups: cgroups{root: cgroup}, byID: map[uint32]*process{}}
+}
+
+// CheckProcfs says what is wrong with a folder that should be the host's /proc.
+func CheckProcfs(path string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return fmt.Errorf("open --procfs %s: %w: name where the host's /proc is", path, err)
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC {
+		return fmt.Errorf("--procfs %s is not a proc file system: name where the host's /proc is", path)
+	}
+	return nil
+}
+
+// usableProcfs is where processes can be looked up, or "" in a pid namespace of
+// a container or of a cluster node that is one: there the kernel's numbers
+// mean others, or nobody. self is our own number as the kernel has it.
+func usableProcfs(path string, self uint32, log *slog.Logger) string {
+	number, err := os.Readlink(filepath.Join(path, "self"))
+	if err == nil && number == fmt.Sprint(self) {
+		return path
+	}
+	log.Warn("processes_not_looked_up", "procfs", path,
+		"reason", "it is of another pid namespace: containers are told by their sockets' cgroups; in a container, use the host's (hostPID)")
+	return ""
 }
 
 // lookup tells who a process is, by its own cgroup, or by its socket's if it
@@ -44,8 +73,11 @@ func (p *processes) lookup(tgid uint32, comm string, cgroup uint64, now int64) *
 		return got
 	}
 	got := &process{Process: proto.Process{PID: tgid, Name: comm}, readNS: now}
-	text, err := os.ReadFile(filepath.Join(p.root, fmt.Sprint(tgid), "cgroup"))
-	if err != nil || tgid == 0 {
+	var text []byte
+	if tgid != 0 && p.root != "" {
+		text, _ = os.ReadFile(filepath.Join(p.root, fmt.Sprint(tgid), "cgroup")) // it may be gone
+	}
+	if len(text) == 0 {
 		text = []byte("0::" + p.cgroups.path(cgroup, now))
 	}
 	got.Unit, got.Container, got.PodUID = identify(string(text))
@@ -60,37 +92,44 @@ func (p *processes) lookup(tgid uint32, comm string, cgroup uint64, now int64) *
 }
 
 var (
-	// A container id is 64 hex digits with Docker, containerd, CRI-O and
-	// podman, which put their name before it and ".scope" behind; 32 and a
-	// number with ECS.
-	containerPattern = regexp.MustCompile(`^(?:[a-z][a-z0-9]*(?:-[a-z][a-z0-9]*)*[-:])?([0-9a-f]{64}|[0-9a-f]{32}-[0-9]+)(?:\.scope)?$`)
-	podPattern       = regexp.MustCompile(`pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$`)
+	// A container id is 64 hex digits with Docker, containerd, CRI-O, podman and
+	// kata, which may put their name before it, and systemd ".scope" behind; 32
+	// and a number with ECS.
+	containerPattern = regexp.MustCompile(`^(?:([a-z][a-z0-9_-]*)[-_:])?([0-9a-f]{64}|[0-9a-f]{32}-[0-9]+)(?:\.scope)?$`)
+	// A pod's UID has underscores in a slice's name; a static pod's is a hash.
+	podPattern = regexp.MustCompile(`^(?:[a-z0-9-]+-)?pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?$`)
 )
 
 // identify finds unit, container and pod UID in the text of /proc/PID/cgroup,
-// v1, v2 or both. The hierarchy that says most wins.
+// v1, v2 or both.
 func identify(text string) (unit, container, podUID string) {
 	for line := range strings.Lines(text) {
-		_, path, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if !ok {
-			continue
-		}
+		_, path, _ := strings.Cut(line, ":")
 		_, path, _ = strings.Cut(path, ":")
-		parts := strings.Split(path, "/")
-		for i, part := range parts {
-			if m := podPattern.FindStringSubmatch(part); m != nil && strings.Contains(path, "kubepods") {
-				podUID = strings.ReplaceAll(m[1], "_", "-")
-			} else if m := containerPattern.FindStringSubmatch(part); m != nil {
-				container = m[1]
-			} else if strings.HasSuffix(part, ".service") && i > 1 && parts[1] == "system.slice" {
-				unit = part
-			} else if strings.HasSuffix(part, ".service") && !strings.HasPrefix(part, "user@") {
-				unit = part
-			}
-		}
+		u, c, p := identifyPath(strings.TrimSpace(path))
+		unit, container, podUID = cmp.Or(u, unit), cmp.Or(c, container), cmp.Or(p, podUID)
 	}
-	if container != "" {
-		unit = "" // of the runtime, not of what runs in it
+	if container != "" || podUID != "" {
+		unit = "" // of the runtime, or in the container
+	}
+	return unit, container, podUID
+}
+
+// identifyPath takes what lies deepest: a cluster's node may be a container,
+// and a container a cluster's node. Seen from a cgroup namespace a path begins
+// with "..", and kubepods may not be in it.
+func identifyPath(path string) (unit, container, podUID string) {
+	path = strings.TrimSuffix(path, " (deleted)")
+	// slice:prefix:name is what containerd makes if it isn't told that the
+	// kubelet uses systemd.
+	for part := range strings.SplitSeq(strings.ReplaceAll(path, ".slice:", ".slice/"), "/") {
+		if m := podPattern.FindStringSubmatch(part); m != nil {
+			podUID, container = strings.ReplaceAll(m[1], "_", "-"), ""
+		} else if m := containerPattern.FindStringSubmatch(part); m != nil && !strings.HasSuffix(m[1], "conmon") {
+			container = m[2]
+		} else if strings.HasSuffix(part, ".service") && !strings.HasPrefix(part, "user@") {
+			unit = part
+		}
 	}
 	return unit, container, podUID
 }

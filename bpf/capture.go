@@ -55,6 +55,8 @@ type Capture struct {
 	NoWait string
 	// Root is the cgroup that the programs are attached to.
 	Root string
+	// PID is this process as the kernel numbers it, outside every namespace.
+	PID uint32
 
 	collection *ebpf.Collection
 	links      []link.Link
@@ -137,6 +139,9 @@ func (c *Capture) attach() error {
 	whoami := c.collection.Programs["weir_whoami"]
 	if _, err := whoami.Run(&ebpf.RunOptions{}); err != nil {
 		return fmt.Errorf("run weir_whoami: %w", err)
+	}
+	if err := c.collection.Variables["own_tgid"].Get(&c.PID); err != nil {
+		return fmt.Errorf("read own_tgid: %w", err)
 	}
 	if err := c.attachTracing(); err != nil {
 		c.NoWait = "the read hook can't be attached: " + err.Error()

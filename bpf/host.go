@@ -12,7 +12,7 @@ import (
 
 // Reasons why a host can't be watched. Each error says what to do.
 var (
-	ErrNotRoot  = errors.New("not enough privileges: run as root (sudo), or with the capabilities BPF, PERFMON and NET_ADMIN")
+	ErrNotRoot  = errors.New("not enough privileges")
 	ErrNoBTF    = errors.New("the kernel has no type information (/sys/kernel/btf/vmlinux): use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
 	ErrOldLinux = errors.New("the kernel is too old: 5.10 or later is needed")
 	ErrNoCgroup = errors.New("no cgroup v2 file system is mounted: mount one with: mount -t cgroup2 none /sys/fs/cgroup/unified, or name it with --cgroup")
@@ -46,29 +46,7 @@ func CheckHost() error {
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		return ErrNoBTF
 	}
-	return checkCapabilities()
-}
-
-func checkCapabilities() error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
-	}
-	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
-	var missing []string
-	for c, name := range map[int]string{unix.CAP_BPF: "BPF", unix.CAP_PERFMON: "PERFMON", unix.CAP_NET_ADMIN: "NET_ADMIN"} {
-		if !has(c) {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("%w (missing: %s)", ErrNotRoot, strings.Join(missing, ", "))
-	}
-	return nil
+	return Need(Capabilities())
 }
 
 // rootInode is that of the root folder of the cgroup v2 tree (kernfs).
@@ -103,7 +81,9 @@ func FindCgroup(asked string) (string, error) {
 	return path, nil
 }
 
-// cgroupMount returns where cgroup v2 is mounted, also beside v1 hierarchies.
+// cgroupMount returns where cgroup v2 is mounted, also beside v1 hierarchies:
+// where its root is, if that is mounted. In a container with a cgroup namespace
+// of its own, the mount that says "/" is the container's part.
 func cgroupMount() (string, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -118,7 +98,8 @@ func cgroupMount() (string, error) {
 			continue
 		}
 		found = fields[4]
-		if fields[3] == "/" {
+		var st unix.Stat_t
+		if err := unix.Stat(found, &st); err == nil && st.Ino == rootInode {
 			return found, nil
 		}
 	}

@@ -45,8 +45,8 @@ type usageError struct{ error }
 
 type options struct {
 	node, cluster  string
-	server, creds  string
-	cgroup         string
+	nats           service.NATS
+	cgroup, procfs string
 	http           string
 	lockFile       string
 	routes         []string
@@ -58,11 +58,11 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{}
 	flags := pflag.NewFlagSet("weir-agent", pflag.ContinueOnError)
 	flags.SortFlags = false
-	flags.StringVar(&o.server, "server", "nats://127.0.0.1:4222", "where NATS is; several separated by commas")
-	flags.StringVar(&o.creds, "creds", "", "credentials `file` of a NATS user")
+	o.nats.Add(flags)
 	flags.StringVar(&o.node, "node", host, "`name` of this host, unique in the cluster")
 	flags.StringVar(&o.cluster, "cluster", "", "`name` of the cluster, carried in every message")
 	flags.StringVar(&o.cgroup, "cgroup", "", "watch only the processes of this cgroup v2 `folder` (default the whole host)")
+	flags.StringVar(&o.procfs, "procfs", "/proc", "`folder` where the host's /proc is mounted")
 	flags.StringSliceVar(&o.routes, "routes", nil, "route `patterns` such as /users/{name}, before the built-in rules")
 	flags.StringVar(&o.http, "http", "127.0.0.1:7071", "`address` of /healthz, /readyz and /metrics")
 	flags.StringVar(&o.lockFile, "lock-file", "/run/weir-agent.lock", "held while running: one agent a host")
@@ -70,7 +70,8 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	flags.StringVar(&o.config, "config", "", "YAML `file` of these settings")
 	flags.Usage = func() {
 		fmt.Fprintf(stdout, "Watches this host and publishes its HTTP exchanges to WEIR_RAW. Needs root, or the\n"+
-			"capabilities BPF, PERFMON and NET_ADMIN.\n\nUsage:\n  weir-agent [flags]\n\nFlags (or WEIR_… in the environment, or keys of --config):\n%s", flags.FlagUsages())
+			"capabilities BPF, PERFMON, NET_ADMIN, SYS_PTRACE and DAC_READ_SEARCH; once it\n"+
+			"watches it keeps the last two alone.\n\nUsage:\n  weir-agent [flags]\n\nFlags (or WEIR_… in the environment, or keys of --config):\n%s", flags.FlagUsages())
 	}
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
@@ -99,10 +100,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usageError{err}
 	}
+	// What can be known to fail is found out before anything is started.
+	if err := agent.CheckPrivileges(); err != nil {
+		return err
+	}
+	if err := agent.CheckProcfs(o.procfs); err != nil {
+		return err
+	}
 	if err := service.CheckHTTP(o.http); err != nil {
 		return err
 	}
-	c, err := bus.Connect(ctx, bus.Options{URL: o.server, Creds: o.creds, Name: "weir-agent " + o.node}, log)
+	c, err := bus.Connect(ctx, o.nats.Options("weir-agent "+o.node), log)
 	if err != nil {
 		return err
 	}
@@ -134,9 +142,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		defer stop()
 		return agent.Run(watching, agent.Config{
 			Node: o.node, Cluster: o.cluster, Partitions: uint32(partitions), Bus: c,
-			Cgroup: o.cgroup, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Routes: o.routes,
+			Cgroup: o.cgroup, Procfs: o.procfs, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Routes: o.routes,
 			Metrics: metrics,
-			Ready:   func(agent.Info) { capturing.Store(true) },
+			Ready: func(agent.Info) {
+				if err := agent.DropPrivileges(); err != nil {
+					log.Warn("privileges_kept", "error", err)
+				}
+				capturing.Store(true)
+			},
 		}, log)
 	})
 	return g.Wait()

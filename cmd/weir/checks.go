@@ -85,32 +85,15 @@ func checkCgroup(path string) check {
 
 func checkCapabilities() check {
 	c := check{Name: "capabilities", Status: statusOK}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		c.Status, c.Found = statusWarn, fmt.Sprintf("can't be read: %v", err)
-		return c
+	var names []string
+	for _, needed := range bpf.Capabilities() {
+		names = append(names, needed.Name())
 	}
-	has := func(bit int) bool { return data[bit/32].Effective&(1<<(bit%32)) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		c.Found = "SYS_ADMIN, which includes all that is needed"
-		return c
-	}
-	var missing []string
-	for _, need := range []struct {
-		bit  int
-		name string
-	}{{unix.CAP_BPF, "BPF"}, {unix.CAP_PERFMON, "PERFMON"}, {unix.CAP_NET_ADMIN, "NET_ADMIN"}} {
-		if !has(need.bit) {
-			missing = append(missing, need.name)
-		}
-	}
-	if len(missing) > 0 {
-		c.Status, c.Found = statusFail, "missing "+strings.Join(missing, ", ")
+	c.Found = strings.Join(names, ", ")
+	if err := bpf.Need(bpf.Capabilities()); err != nil {
+		c.Status, c.Found = statusFail, err.Error()
 		c.Costs, c.Fix = "this user can't measure", "run `weir up` as root: sudo weir up"
-		return c
 	}
-	c.Found = "BPF, PERFMON, NET_ADMIN"
 	return c
 }
 

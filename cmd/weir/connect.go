@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,9 +16,13 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 )
 
-// connect connects to the streams that the global flags name.
+// connect connects to the streams that the global flags name, or those of the
+// cluster.
 func (a *app) connect(ctx context.Context) (*bus.Conn, error) {
 	options, err := a.busOptions()
+	if err == nil && a.plugin && !a.elsewhere {
+		options, err = a.clusterOptions(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +34,7 @@ func (a *app) connect(ctx context.Context) (*bus.Conn, error) {
 }
 
 func (a *app) busOptions() (bus.Options, error) {
-	options := bus.Options{URL: a.server, Creds: a.creds, Name: "weir"}
+	options := a.nats.Options("weir")
 	if a.context == "" {
 		return options, nil
 	}
@@ -45,7 +50,7 @@ func fromContext(name string, options *bus.Options) error {
 	}
 	dir = filepath.Join(dir, "nats", "context")
 	if name != filepath.Base(name) {
-		return usagef("--context %q is not the name of a context", name)
+		return usagef("%q is not the name of a NATS context", name)
 	}
 	content, err := os.ReadFile(filepath.Join(dir, name+".json"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,17 +60,20 @@ func fromContext(name string, options *bus.Options) error {
 		return fmt.Errorf("read NATS context: %w", err)
 	}
 	var c struct {
-		URL, User, Password, Token, Creds string
-		NKey, Cert, NSC                   string
-		InboxPrefix                       string `json:"inbox_prefix"`
+		URL, User, Password, Token string
+		Creds, NKey, NSC           string
+		Cert, Key, CA              string
+		TLSFirst                   bool   `json:"tls_first"`
+		InboxPrefix                string `json:"inbox_prefix"`
 	}
 	if err := json.Unmarshal(content, &c); err != nil {
 		return fmt.Errorf("read NATS context %s: %w", name, err)
 	}
-	if c.NKey != "" || c.Cert != "" || c.NSC != "" {
-		return fmt.Errorf("NATS context %s signs in with an nkey file, a certificate or nsc: Weir takes credentials files, passwords and tokens", name)
+	if c.NSC != "" {
+		return fmt.Errorf("NATS context %s signs in through nsc: make a credentials file with `nsc generate creds`, and use --creds", name)
 	}
-	options.Creds, options.InboxPrefix = c.Creds, c.InboxPrefix
+	options.Creds, options.NKey, options.InboxPrefix = c.Creds, c.NKey, cmp.Or(options.InboxPrefix, c.InboxPrefix)
+	options.TLSCA, options.TLSCert, options.TLSKey, options.TLSFirst = c.CA, c.Cert, c.Key, c.TLSFirst
 	options.URL, err = withUser(c.URL, c.User, c.Password, c.Token)
 	return err
 }
@@ -73,7 +81,7 @@ func fromContext(name string, options *bus.Options) error {
 // withUser puts a user into every address of a list.
 func withUser(servers, user, password, token string) (string, error) {
 	if servers == "" {
-		servers = defaultServer
+		servers = service.DefaultServer
 	}
 	if user == "" && token == "" {
 		return servers, nil

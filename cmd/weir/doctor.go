@@ -38,9 +38,12 @@ It changes nothing. Exit 1 if something fails.`,
 			if err := o.check(); err != nil {
 				return err
 			}
-			given := cmd.Flags().Changed("server") || a.context != ""
+			given := cmd.Flags().Changed("server") || a.context != "" || a.plugin
 			ctx, cancel := context.WithTimeout(cmd.Context(), doctorTimeout)
 			defer cancel()
+			if a.plugin { // this host isn't one that is measured
+				return a.printChecks(o.format, a.pipelineChecks(ctx, given))
+			}
 			checks := append(hostChecks(cgroup), a.pipelineChecks(ctx, given)...)
 			return a.printChecks(o.format, append(checks, unseen()...))
 		},

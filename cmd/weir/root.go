@@ -14,11 +14,14 @@ import (
 type app struct {
 	stdout, stderr io.Writer
 	started        bool // the command line was understood
+	plugin         bool // this is `kubectl weir`
 
-	server  string
-	creds   string
-	context string
-	color   string
+	nats      service.NATS
+	elsewhere bool   // the command line says where NATS is
+	context   string // of the nats command
+	kube      kubeFlags
+	forward   *forward // to the cluster's NATS, nil if there is none
+	color     string
 }
 
 const (
@@ -26,8 +29,7 @@ const (
 	groupRead  = "read"
 	groupParts = "parts"
 
-	defaultServer = "nats://127.0.0.1:4222"
-	defaultHTTP   = "127.0.0.1:7070"
+	defaultHTTP = "127.0.0.1:7070"
 )
 
 func newRoot(a *app) *cobra.Command {
@@ -51,9 +53,10 @@ NATS JetStream, where any program can subscribe to them.`,
 			}
 			given := cmd.Flags().Changed("server") || cmd.Flags().Changed("creds")
 			if given && a.context != "" {
-				return usagef("--context names the server and the user; give no --server or --creds with it")
+				return usagef("--%s names the server and the user; give no --server or --creds with it", a.contextFlag())
 			}
-			if err := service.Settings(cmd.Flags(), file, os.LookupEnv); err != nil {
+			a.elsewhere = given || a.context != ""
+			if err := service.Settings(cmd.Flags(), file, a.lookupEnv); err != nil {
 				return usageError{err}
 			}
 			if given {
@@ -64,18 +67,28 @@ NATS JetStream, where any program can subscribe to them.`,
 	}
 	root.AddGroup(
 		&cobra.Group{ID: groupHost, Title: "Measure:"},
-		&cobra.Group{ID: groupRead, Title: "Look:"},
-		&cobra.Group{ID: groupParts, Title: "Parts of a cluster install:"})
+		&cobra.Group{ID: groupRead, Title: "Look:"})
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.server, "server", defaultServer, "where NATS is; several separated by commas")
-	flags.StringVar(&a.creds, "creds", "", "credentials `file` of a NATS user")
-	flags.StringVar(&a.context, "context", "", "`name` of a context of the nats command, instead of --server and --creds")
+	a.nats.Add(flags)
+	flags.StringVar(&a.context, a.contextFlag(), "", "`name` of a context of the nats command, instead of --server and --creds")
 	flags.StringVar(&a.color, "color", "auto", "auto, always or never; NO_COLOR in the environment is never")
-	root.AddCommand(
-		a.upCommand(), a.doctorCommand(),
-		a.latencyCommand(), a.observeCommand(), a.mapCommand(), a.ledgerCommand(),
+	root.AddCommand(a.doctorCommand(), a.latencyCommand(), a.observeCommand(), a.mapCommand(), a.ledgerCommand())
+	if a.plugin {
+		a.makePlugin(root)
+		return root
+	}
+	root.AddGroup(&cobra.Group{ID: groupParts, Title: "Parts of a cluster install:"})
+	root.AddCommand(a.upCommand(),
 		a.enricherCommand(), a.aggregatorCommand(), a.provisionCommand(), a.natsCommand(), a.shopCommand())
 	return root
+}
+
+// contextFlag names a context of the nats command.
+func (a *app) contextFlag() string {
+	if a.plugin {
+		return "nats-context" // as in every kubectl command, --context is kubectl's
+	}
+	return "context"
 }
 
 func (a *app) checkColor() error {

@@ -17,10 +17,11 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
+	"github.com/weirstream/weir/internal/bustest"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"weir": main})
+	testscript.Main(m, map[string]func(){"weir": main, pluginName: main, "forwarder": forwarder})
 }
 
 // TestScript runs the scripts in testdata/script: what a person types, and
@@ -36,6 +37,7 @@ func TestScript(t *testing.T) {
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"nats":   startNATS,
+			"secure": startSecure,
 			"fill":   fill,
 			"stream": createStream,
 			"listen": listen,
@@ -75,6 +77,25 @@ func startNATS(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) == 1 && args[0] == "-empty" {
 		return
 	}
+	provision(ts)
+}
+
+// startSecure starts a nats-server with TLS, Weir's streams and the users of a
+// file: secure FILE. $WEIR_HOST is where it is, $WEIR_TLS_CA its CA.
+func startSecure(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs("secure")
+	ts.Check(os.Mkdir(dir, 0o700))
+	server, err := bustest.StartSecure(dir, ts.ReadFile(args[0])+"{user: admin, password: p}", false)
+	ts.Check(err)
+	ts.Defer(server.Stop)
+	_, port, _ := strings.Cut(server.Host, ":")
+	ts.Setenv("WEIR_HOST", "localhost:"+port)
+	ts.Setenv("WEIR_TLS_CA", server.CA)
+	ts.Setenv("WEIR_SERVER", "tls://admin:p@localhost:"+port)
+	provision(ts)
+}
+
+func provision(ts *testscript.TestScript) {
 	withBus(ts, func(ctx context.Context, c *bus.Conn) {
 		ts.Check(c.Provision(ctx, bus.Layout{RawBytes: 8 << 20, EnrichedBytes: 8 << 20, LatencyBytes: 8 << 20}))
 	})
@@ -102,7 +123,7 @@ func listen(ts *testscript.TestScript, _ bool, args []string) {
 func withBus(ts *testscript.TestScript, do func(context.Context, *bus.Conn)) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	c, err := bus.Connect(ctx, bus.Options{URL: ts.Getenv("WEIR_SERVER"), Name: "test"}, quiet())
+	c, err := bus.Connect(ctx, bus.Options{URL: ts.Getenv("WEIR_SERVER"), TLSCA: ts.Getenv("WEIR_TLS_CA"), Name: "test"}, quiet())
 	ts.Check(err)
 	defer c.Close()
 	do(ctx, c)

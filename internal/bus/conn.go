@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,21 +22,10 @@ const (
 	requestTimeout = 4 * time.Second        // of one attempt, not of the whole
 )
 
-// InProcess is a server in the same process, such as natsserver.Server.
-type InProcess interface{ InProcessConn() (net.Conn, error) }
-
-// Options say where NATS is and who asks.
-type Options struct {
-	URL         string // "nats://host:4222", several separated by commas
-	Creds       string // path of a credentials file, or ""
-	Name        string // shown in the server's connection list
-	InboxPrefix string // "" means "_INBOX"; a user may subscribe only below its own
-	InProcess   InProcess
-}
-
 // Stats are counters since [Connect].
 type Stats struct {
-	Errors      uint64 // asynchronous errors, such as a denied publish
+	Errors      uint64 // asynchronous errors
+	Denied      uint64 // of them, publishes and subscriptions that this user may not make
 	Disconnects uint64
 	Retries     uint64 // publishes sent again
 	Duplicates  uint64 // publishes that turned out to be stored already
@@ -50,7 +37,10 @@ type Conn struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log *slog.Logger
-	url string
+	url string // without the password
+
+	inboxes string // what this user's inboxes begin with
+	denials denials
 
 	mu      sync.Mutex
 	session context.Context // ends when the connection is lost
@@ -58,7 +48,7 @@ type Conn struct {
 	up      chan struct{} // closed while connected
 	closed  chan struct{}
 
-	errors, disconnects, retries, duplicates, resets atomic.Uint64
+	errors, denied, disconnects, retries, duplicates, resets atomic.Uint64
 }
 
 // Connect connects to NATS. It fails at once if there is no server; after
@@ -67,61 +57,37 @@ func Connect(ctx context.Context, o Options, log *slog.Logger) (*Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &Conn{log: log, url: o.URL, up: make(chan struct{}), closed: make(chan struct{})}
+	inboxes := o.inboxPrefix()
+	opts, err := o.nats(inboxes)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{log: log, url: redacted(o.URL), inboxes: inboxes, up: make(chan struct{}), closed: make(chan struct{})}
 	c.session, c.end = context.WithCancel(context.Background())
-	nc, err := nats.Connect(o.URL, c.options(o)...)
+	opts = append(opts, nats.ErrorHandler(c.onError), nats.DisconnectErrHandler(c.onDisconnect), nats.ReconnectHandler(c.onReconnect))
+	nc, err := nats.Connect(o.URL, opts...)
 	if err != nil {
 		c.end()
-		return nil, connectError(o, err)
+		return nil, connectError(c.url, err)
 	}
 	c.nc = nc
 	if c.js, err = jetstream.New(nc); err != nil {
 		nc.Close()
-		return nil, fmt.Errorf("open JetStream at %s: %w", o.URL, err)
+		return nil, fmt.Errorf("open JetStream at %s: %w", c.url, err)
 	}
 	close(c.up)
 	return c, nil
 }
 
-func (c *Conn) options(o Options) []nats.Option {
-	opts := []nats.Option{
-		nats.Name(o.Name),
-		nats.Timeout(connectTimeout),
-		nats.MaxReconnects(-1),
-		nats.ReconnectBufSize(-1), // a publish while away fails; the lane repeats it
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectSpan, reconnectSpan),
-		nats.PingInterval(pingInterval),
-		nats.MaxPingsOutstanding(2),
-		nats.IgnoreAuthErrorAbort(),
-		nats.ErrorHandler(c.onError),
-		nats.DisconnectErrHandler(c.onDisconnect),
-		nats.ReconnectHandler(c.onReconnect),
-	}
-	if o.Creds != "" {
-		opts = append(opts, nats.UserCredentials(o.Creds))
-	}
-	if o.InboxPrefix != "" {
-		opts = append(opts, nats.CustomInboxPrefix(o.InboxPrefix))
-	}
-	if o.InProcess != nil {
-		opts = append(opts, nats.InProcessServer(o.InProcess))
-	}
-	return opts
-}
-
-func connectError(o Options, err error) error {
-	switch {
-	case errors.Is(err, nats.ErrNoServers):
-		return fmt.Errorf("no NATS server answers at %s: start one with `weir up`, or say where it is with --server", o.URL)
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
-		return fmt.Errorf("NATS at %s refuses the user: check --creds: %w", o.URL, err)
-	}
-	return fmt.Errorf("connect to NATS at %s: %w", o.URL, err)
-}
-
 func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	c.errors.Add(1)
+	if denied := newDeniedError(err); denied != nil {
+		c.denied.Add(1)
+		if c.denials.arrived(denied, c.inboxes) {
+			c.log.Error("nats_denied", "url", c.url, "verb", denied.Verb, "subject", denied.Subject)
+		}
+		return
+	}
 	subject := ""
 	if sub != nil {
 		subject = sub.Subject
@@ -136,6 +102,7 @@ func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
 		return
 	}
 	c.end()
+	c.denials.reset()
 	c.up = make(chan struct{})
 	c.disconnects.Add(1)
 	c.log.Warn("nats_disconnected", "url", c.url, "error", err)
@@ -185,13 +152,14 @@ func (c *Conn) attempt(ctx context.Context, d time.Duration) (context.Context, c
 // Connected tells whether the server is there now.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 
-// URL is the address given to [Connect].
+// URL is the address given to [Connect], without the password.
 func (c *Conn) URL() string { return c.url }
 
 // Stats returns the counters.
 func (c *Conn) Stats() Stats {
 	return Stats{
 		Errors:      c.errors.Load(),
+		Denied:      c.denied.Load(),
 		Disconnects: c.disconnects.Load(),
 		Retries:     c.retries.Load(),
 		Duplicates:  c.duplicates.Load(),

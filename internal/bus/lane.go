@@ -190,12 +190,12 @@ func (l *Lane) resume(last *Message, seq uint64) (done bool, err error) {
 
 // readLast reads the lane's last message, trying again until ctx ends.
 func (l *Lane) readLast(ctx context.Context) (*Message, error) {
-	read := l.c.lastFromLeader
+	read, api := l.c.lastFromLeader, apiGet
 	if l.cfg.Direct {
-		read = l.c.lastDirect
+		read, api = l.c.lastDirect, apiDirect
 	}
 	var last *Message
-	err := l.c.retry(ctx, func(a context.Context) (err error) {
+	err := l.c.retry(ctx, api+l.cfg.Stream, func(a context.Context) (err error) {
 		last, err = read(a, l.cfg.Stream, l.cfg.Subject)
 		return err
 	})

@@ -45,7 +45,11 @@ func (c *Conn) Acquire(ctx context.Context, cfg LeaseConfig) (*Lease, error) {
 		return nil, err
 	}
 	defer cancel()
-	kv, err := c.js.KeyValue(bind, leaseBucket)
+	var kv jetstream.KeyValue
+	err = c.ask(bind, apiInfo+"KV_"+leaseBucket, func(a context.Context) (err error) {
+		kv, err = c.js.KeyValue(a, leaseBucket)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		err = ErrNoStream
 	}

@@ -17,6 +17,17 @@ import (
 // ErrNoStream says that a stream does not exist: it has to be provisioned.
 var ErrNoStream = errors.New("stream does not exist: create it with `weir provision` or `weir up`")
 
+// Subjects of JetStream's interface, followed by a stream's name.
+const (
+	apiInfo     = "$JS.API.STREAM.INFO."
+	apiCreate   = "$JS.API.STREAM.CREATE."
+	apiUpdate   = "$JS.API.STREAM.UPDATE."
+	apiGet      = "$JS.API.STREAM.MSG.GET."
+	apiDirect   = "$JS.API.DIRECT.GET."
+	apiConsumer = "$JS.API.CONSUMER.CREATE."
+	apiNext     = "$JS.API.CONSUMER.MSG.NEXT."
+)
+
 // Message is a message as a stream stores it.
 type Message struct {
 	Subject  string
@@ -54,7 +65,7 @@ func (c *Conn) lastFromLeader(ctx context.Context, stream, subject string) (*Mes
 	if err != nil {
 		return nil, err
 	}
-	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
+	reply, err := c.nc.RequestWithContext(ctx, apiGet+stream, request)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +99,7 @@ func (c *Conn) lastFromLeader(ctx context.Context, stream, subject string) (*Mes
 // lastDirect reads the last message of a subject from any replica: it may be
 // stale, but needs no permission beyond this one subject.
 func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (*Message, error) {
-	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+stream+"."+subject, nil)
+	reply, err := c.nc.RequestWithContext(ctx, apiDirect+stream+"."+subject, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +129,7 @@ func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (*Message
 // message; 0 if there is none.
 func (c *Conn) LastSequence(ctx context.Context, stream, subject string) (uint64, error) {
 	var m *Message
-	err := c.retry(ctx, func(a context.Context) (err error) {
+	err := c.retry(ctx, apiGet+stream, func(a context.Context) (err error) {
 		m, err = c.lastFromLeader(a, stream, subject)
 		return err
 	})
@@ -158,7 +169,7 @@ type StreamInfo struct {
 // StreamInfo asks the leader of a stream what it holds.
 func (c *Conn) StreamInfo(ctx context.Context, stream string) (StreamInfo, error) {
 	var i *jetstream.StreamInfo
-	err := c.retry(ctx, func(a context.Context) error {
+	err := c.retry(ctx, apiInfo+stream, func(a context.Context) error {
 		s, err := c.js.Stream(a, stream)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return ErrNoStream

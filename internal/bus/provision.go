@@ -123,22 +123,34 @@ func (c *Conn) Provision(ctx context.Context, l Layout) error {
 
 func (c *Conn) apply(ctx context.Context, create, update []jetstream.StreamConfig, replicas int) error {
 	for _, cfg := range create {
-		if _, err := c.js.CreateStream(ctx, cfg); err != nil {
+		err := c.ask(ctx, apiCreate+cfg.Name, func(a context.Context) error {
+			_, err := c.js.CreateStream(a, cfg)
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("create stream %s: %w", cfg.Name, jetstreamError(err))
 		}
 		c.log.Info("stream_created", "stream", cfg.Name, "max_bytes", cfg.MaxBytes, "replicas", cfg.Replicas)
 	}
 	for _, cfg := range update {
-		if _, err := c.js.UpdateStream(ctx, cfg); err != nil {
+		err := c.ask(ctx, apiUpdate+cfg.Name, func(a context.Context) error {
+			_, err := c.js.UpdateStream(a, cfg)
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("enlarge stream %s: %w", cfg.Name, jetstreamError(err))
 		}
 		c.log.Info("stream_enlarged", "stream", cfg.Name, "max_bytes", cfg.MaxBytes)
 	}
-	if _, err := c.js.KeyValue(ctx, leaseBucket); err == nil {
+	const leaseStream = "KV_" + leaseBucket
+	if _, err := c.streamConfig(ctx, leaseStream); err == nil {
 		return nil
 	}
-	_, err := c.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: leaseBucket, History: 1, MaxBytes: leaseBytes, Storage: jetstream.FileStorage, Replicas: replicas,
+	err := c.ask(ctx, apiCreate+leaseStream, func(a context.Context) error {
+		_, err := c.js.CreateKeyValue(a, jetstream.KeyValueConfig{
+			Bucket: leaseBucket, History: 1, MaxBytes: leaseBytes, Storage: jetstream.FileStorage, Replicas: replicas,
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("create bucket %s: %w", leaseBucket, jetstreamError(err))
@@ -163,7 +175,11 @@ func (c *Conn) Partitions(ctx context.Context) (int, error) {
 }
 
 func (c *Conn) streamConfig(ctx context.Context, name string) (jetstream.StreamConfig, error) {
-	s, err := c.js.Stream(ctx, name)
+	var s jetstream.Stream
+	err := c.ask(ctx, apiInfo+name, func(a context.Context) (err error) {
+		s, err = c.js.Stream(a, name)
+		return err
+	})
 	if err != nil {
 		return jetstream.StreamConfig{}, err
 	}

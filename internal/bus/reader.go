@@ -60,7 +60,9 @@ type Reader struct {
 	known   bool   // pending is of this consumer
 
 	session context.Context // of the connection the consumer was made on
-	name    string          // of the consumer
+	denied  context.Context // ends when asking for messages is denied
+	unwatch func()
+	name    string // of the consumer
 	sub     *nats.Subscription
 	inbox   chan *nats.Msg
 	deliver uint64 // consumer sequence of the last message given
@@ -105,6 +107,10 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 		r.stop()
 		if errors.Is(err, ErrRecreated) || errors.Is(err, ErrNoStream) || errors.Is(err, nats.ErrConnectionClosed) {
 			return Message{}, fmt.Errorf("read %s: %w", r.cfg.Stream, err)
+		}
+		var denied *DeniedError
+		if errors.As(err, &denied) && wait.tries >= maxDenials {
+			return Message{}, fmt.Errorf("read %s: %w", r.cfg.Stream, denied)
 		}
 		r.c.resets.Add(1)
 		if wait.tries == 3 {
@@ -165,7 +171,7 @@ func (r *Reader) pull() error {
 		return err
 	}
 	r.wanted = readerMessages
-	return r.c.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+r.cfg.Stream+"."+r.name, r.sub.Subject, request)
+	return r.c.nc.PublishRequest(apiNext+r.cfg.Stream+"."+r.name, r.sub.Subject, request)
 }
 
 // receive waits for what the server sends, a heartbeat at least.
@@ -192,6 +198,8 @@ func (r *Reader) receive(ctx context.Context) (*nats.Msg, error) {
 		return nil, errSilence
 	case <-r.session.Done():
 		return nil, nats.ErrDisconnected
+	case <-r.denied.Done():
+		return nil, context.Cause(r.denied)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -224,7 +232,11 @@ func (r *Reader) start(ctx context.Context) error {
 	}
 	defer cancel()
 	r.session = r.c.currentSession()
-	consumer, err := r.c.js.CreateConsumer(a, r.cfg.Stream, r.consumerConfig())
+	var consumer jetstream.Consumer
+	err = r.c.ask(a, apiConsumer+r.cfg.Stream, func(a context.Context) (err error) {
+		consumer, err = r.c.js.CreateConsumer(a, r.cfg.Stream, r.consumerConfig())
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -242,6 +254,9 @@ func (r *Reader) start(ctx context.Context) error {
 	}
 	r.name, r.deliver, r.wanted = consumer.CachedInfo().Name, 0, 0
 	r.pending, r.known = consumer.CachedInfo().NumPending, true
+	denied, fail := context.WithCancelCause(context.Background())
+	unwatch := r.c.denials.watch(apiNext+r.cfg.Stream+"."+r.name, fail)
+	r.denied, r.unwatch = denied, func() { unwatch(); fail(nil) }
 	return nil
 }
 
@@ -280,6 +295,7 @@ func (r *Reader) stop() {
 	if err := r.sub.Unsubscribe(); err != nil {
 		r.c.log.Debug("unsubscribe_failed", "subject", r.sub.Subject, "error", err)
 	}
+	r.unwatch()
 	r.sub, r.known = nil, false
 }
 

@@ -13,14 +13,19 @@ const (
 	backOffFirst = 50 * time.Millisecond
 	backOffMax   = 2 * time.Second
 
+	// maxDenials is how often a request is denied before it is given up: users
+	// are changed while the server runs.
+	maxDenials = 3
+
 	// patience is how long nobody may answer for a stream: a server that
 	// restarts needs a moment before it serves its streams.
 	patience = 10 * time.Second
 )
 
 // retry repeats a request that can be repeated until it is answered, ctx ends,
-// or it is clear that there is no such stream.
-func (c *Conn) retry(ctx context.Context, request func(context.Context) error) error {
+// it is clear that there is no such stream, or that this user may not ask.
+// subject is what it publishes to, or how that begins.
+func (c *Conn) retry(ctx context.Context, subject string, request func(context.Context) error) error {
 	wait := newBackOff()
 	var silent time.Time // since when nobody answers for the stream
 	for {
@@ -28,10 +33,14 @@ func (c *Conn) retry(ctx context.Context, request func(context.Context) error) e
 		if err != nil {
 			return err
 		}
-		err = request(a)
+		err = c.ask(a, subject, request)
 		cancel()
 		if err == nil || errors.Is(err, ErrNoStream) || errors.Is(err, nats.ErrConnectionClosed) {
 			return err
+		}
+		var denied *DeniedError
+		if errors.As(err, &denied) && wait.tries >= maxDenials {
+			return denied
 		}
 		switch {
 		case !errors.Is(err, nats.ErrNoResponders):

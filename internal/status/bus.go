@@ -12,7 +12,8 @@ func RegisterBus(r prometheus.Registerer, service string, c *bus.Conn) {
 		name, help string
 		value      func(bus.Stats) uint64
 	}{
-		{"nats_errors_total", "Asynchronous errors of the connection, such as denied publishes.", func(s bus.Stats) uint64 { return s.Errors }},
+		{"nats_errors_total", "Asynchronous errors of the connection.", func(s bus.Stats) uint64 { return s.Errors }},
+		{"nats_denied_total", "Publishes and subscriptions that the user may not make.", func(s bus.Stats) uint64 { return s.Denied }},
 		{"nats_disconnects_total", "Times the connection was lost.", func(s bus.Stats) uint64 { return s.Disconnects }},
 		{"publish_retries_total", "Publishes sent again because they were not answered or refused for now.", func(s bus.Stats) uint64 { return s.Retries }},
 		{"publish_duplicates_total", "Publishes that turned out to be stored already.", func(s bus.Stats) uint64 { return s.Duplicates }},

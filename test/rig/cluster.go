@@ -11,14 +11,14 @@ import (
 // Cluster is every service as a process of its own: a nats-server, the agent,
 // and two enrichers and two aggregators that are rivals for one partition.
 type Cluster struct {
-	NATS     *Process
-	Agent    *Process
-	Services []*Process // enricher-a, enricher-b, aggregator-a, aggregator-b
-	URL      string
-	Dir      string // of the nats-server's data
-	agentAt  string
-	rig      *Rig
-	t        testing.TB
+	NATS      *Process
+	Agent     *Process
+	Services  []*Process // enricher-a, enricher-b, aggregator-a, aggregator-b
+	URL       string
+	Dir       string // of the nats-server's data
+	AgentHTTP string // host:port
+	rig       *Rig
+	t         testing.TB
 }
 
 // Cluster starts all of them and waits until the agent captures.
@@ -37,12 +37,12 @@ func (r *Rig) Idle(t testing.TB) *Cluster {
 	t.Helper()
 	dir := t.TempDir()
 	at := freeAddr(t)
-	c := &Cluster{URL: "nats://" + at, Dir: filepath.Join(dir, "nats"), agentAt: freeAddr(t), rig: r, t: t}
+	c := &Cluster{URL: "nats://" + at, Dir: filepath.Join(dir, "nats"), AgentHTTP: freeAddr(t), rig: r, t: t}
 	process := func(name string, args ...string) *Process {
 		return NewProcess(t, name, filepath.Join(dir, name+".log"), args...)
 	}
 	c.NATS = process("nats", r.Weir, "nats", "--data-dir", c.Dir, "--nats", at)
-	c.Agent = process("agent", r.Agent, "--server", c.URL, "--http", c.agentAt)
+	c.Agent = process("agent", r.Agent, "--server", c.URL, "--http", c.AgentHTTP)
 	for _, name := range []string{"enricher-a", "enricher-b", "aggregator-a", "aggregator-b"} {
 		service, _, _ := strings.Cut(name, "-")
 		c.Services = append(c.Services, process(name, r.Weir, service, "--server", c.URL, "--http", freeAddr(t)))
@@ -58,7 +58,7 @@ func (r *Rig) Idle(t testing.TB) *Cluster {
 func (c *Cluster) StartAgent() {
 	c.t.Helper()
 	c.Agent.Start()
-	waitReady(c.t, c.Agent, c.agentAt)
+	waitReady(c.t, c.Agent, c.AgentHTTP)
 }
 
 // StartNATS starts the server, again with its data if it ran before.

@@ -63,7 +63,9 @@ func (r *Rig) open() error {
 	const module = "github.com/weirstream/weir/"
 	for path, pkg := range map[*string]string{&r.Weir: "cmd/weir", &r.Agent: "cmd/weir-agent", &r.Loadgen: "test/loadgen"} {
 		*path = filepath.Join(r.dir, filepath.Base(pkg))
-		if out, err := exec.Command("go", "build", "-o", *path, module+pkg).CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-o", *path, module+pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as they are released
+		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 		}
 	}
