@@ -50,7 +50,7 @@ type Config struct {
 	Procfs     string   // where the host's /proc is; "/proc"
 	LockFile   string   // held while running, one agent a host; "/run/weir-agent.lock"
 	Routes     []string // route patterns that come before the built-in rules
-	RingBytes  int      // of the kernel's ring, a power of two; 8 MiB
+	RingBytes  int      // of the kernel's ring, a power of two; 16 MiB
 	MaxConns   int      // connections tracked; 65,536
 	SpoolBytes int      // of encoded events kept while NATS is away; 64 MiB
 

@@ -42,12 +42,13 @@ const (
 // Config says what to watch.
 type Config struct {
 	Cgroup    string   // cgroup v2 folder whose sockets to watch; "" finds the root, that is all
-	RingBytes int      // a power of two; 0 is 8 MiB
+	RingBytes int      // a power of two; 0 is 16 MiB
 	OwnPorts  []uint16 // up to 4 local ports of our own servers, left out
 }
 
-// DefaultRingBytes holds about 50 ms of 100,000 exchanges a second, both ends.
-const DefaultRingBytes = 8 << 20
+// DefaultRingBytes holds 200 ms of 100,000 exchanges a second, both ends: so long
+// may the agent wait for a processor.
+const DefaultRingBytes = 16 << 20
 
 // Capture is the loaded and attached programs.
 type Capture struct {
@@ -114,7 +115,7 @@ func (c *Capture) loadObject(cfg Config, load func() (*ebpf.CollectionSpec, erro
 		ring = DefaultRingBytes
 	}
 	spec.Maps["ring"].MaxEntries = uint32(ring)
-	if err := spec.Variables["wake_bytes"].Set(uint32(ring / 4)); err != nil {
+	if err := spec.Variables["wake_bytes"].Set(uint32(ring / 8)); err != nil {
 		return err
 	}
 	var ports [4]uint16

@@ -115,7 +115,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20); /* the agent sets it */
+	__uint(max_entries, 16 << 20); /* the agent sets it */
 } ring SEC(".maps");
 
 struct {
