@@ -65,10 +65,9 @@ struct half {
 	__u64 answered; /* of responses meanwhile */
 	__u8 live;      /* the turn is captured */
 	__u8 skipped;   /* bytes before it were not reported */
-	__u8 lost;      /* a record found no room */
 	__u8 pipelined; /* requests came that may come many in a turn … */
 	__u8 deep;      /* … and did: a turn was longer than a head */
-	__u8 pad[3];
+	__u8 pad[4];
 };
 
 /* What the hooks share they race on, across CPUs and nested on one: it is a
@@ -76,6 +75,7 @@ struct half {
 struct socket_state {
 	__u64 cookie;
 	__u64 read_ns; /* a read to be carried by the next record of the socket */
+	__u64 lost;    /* a record found no room: the next one says so */
 	__u32 read_seq;
 	__u32 want_seq; /* a read past this sequence number ends a wait … */
 	__u32 tgid;
@@ -199,15 +199,18 @@ static __always_inline void fill_addresses(struct conn_info *i, const struct soc
 
 /* ---- records ---- */
 
-/* The read hook may store the next one meanwhile. */
-static __always_inline __u64 take_read(struct socket_state *st)
+/* Takes what another hook, on another CPU, may put there again meanwhile. */
+static __always_inline __u64 take(__u64 *v)
 {
-	if (!st->read_ns)
+	__u64 taken = *v;
+
+	if (!taken)
 		return 0;
-#ifdef WEIR_OLD_KERNEL /* which has no read hook either */
-	return 0;
+#ifdef WEIR_OLD_KERNEL /* before 5.12 atomics can't return what they found */
+	*v = 0;
+	return taken;
 #else
-	return __sync_lock_test_and_set(&st->read_ns, 0);
+	return __sync_lock_test_and_set(v, 0);
 #endif
 }
 
@@ -217,7 +220,7 @@ static __always_inline void head(struct record *r, struct socket_state *st, __u8
 	r->cookie = st->cookie;
 	r->tail = 0;
 	r->read_seq = st->read_seq;
-	r->read_ns = take_read(st);
+	r->read_ns = take(&st->read_ns);
 	r->seq = 0;
 	r->len = 0;
 	r->turn = st->in.turns + st->out.turns;
@@ -294,14 +297,14 @@ static __always_inline void emit_data(struct __sk_buff *skb, const struct packet
 	r = bpf_ringbuf_reserve(&ring, sizeof(*r) + class, 0);
 	if (!r) {
 		lost_record(c);
-		h->lost = h->skipped = 1;
+		st->lost = h->skipped = 1;
 		return;
 	}
 	if (h->skipped)
 		flags |= FLAG_SKIP;
-	if (h->lost)
+	h->skipped = 0;
+	if (take(&st->lost))
 		flags |= FLAG_LOST;
-	h->lost = h->skipped = 0;
 	head(r, st, REC_DATA, flags);
 	r->seq = p->seq;
 	r->len = p->len;

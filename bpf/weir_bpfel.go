@@ -93,6 +93,7 @@ type weirSocketState struct {
 	_         structs.HostLayout
 	Cookie    uint64
 	ReadNs    uint64
+	Lost      uint64
 	ReadSeq   uint32
 	WantSeq   uint32
 	Tgid      uint32
@@ -116,10 +117,9 @@ type weirSocketState struct {
 		Answered  uint64
 		Live      uint8
 		Skipped   uint8
-		Lost      uint8
 		Pipelined uint8
 		Deep      uint8
-		Pad       [3]uint8
+		Pad       [4]uint8
 	}
 	Out struct {
 		_         structs.HostLayout
@@ -131,10 +131,9 @@ type weirSocketState struct {
 		Answered  uint64
 		Live      uint8
 		Skipped   uint8
-		Lost      uint8
 		Pipelined uint8
 		Deep      uint8
-		Pad       [3]uint8
+		Pad       [4]uint8
 	}
 }
 

@@ -34,6 +34,7 @@ type weiroldSocketState struct {
 	_         structs.HostLayout
 	Cookie    uint64
 	ReadNs    uint64
+	Lost      uint64
 	ReadSeq   uint32
 	WantSeq   uint32
 	Tgid      uint32
@@ -57,10 +58,9 @@ type weiroldSocketState struct {
 		Answered  uint64
 		Live      uint8
 		Skipped   uint8
-		Lost      uint8
 		Pipelined uint8
 		Deep      uint8
-		Pad       [3]uint8
+		Pad       [4]uint8
 	}
 	Out struct {
 		_         structs.HostLayout
@@ -72,10 +72,9 @@ type weiroldSocketState struct {
 		Answered  uint64
 		Live      uint8
 		Skipped   uint8
-		Lost      uint8
 		Pipelined uint8
 		Deep      uint8
-		Pad       [3]uint8
+		Pad       [4]uint8
 	}
 }
 
