@@ -81,7 +81,58 @@ func (a *app) pipelineChecks(ctx context.Context, given bool) []check {
 		return append(checks, check{Name: "pipeline", Status: statusFail, Found: oneLine(err), Costs: "how far behind it is isn't known",
 			Fix: "look at the permissions of this NATS user"})
 	}
-	return append(checks, stageChecks(stages, now())...)
+	checks = append(checks, stageChecks(stages, now())...)
+	kept, err := query.ReadRetention(ctx, c, now())
+	if err != nil {
+		return append(checks, check{Name: "retention", Status: statusFail, Found: oneLine(err), Costs: "how long the streams keep isn't known",
+			Fix: "look at the permissions of this NATS user"})
+	}
+	for _, r := range kept {
+		checks = append(checks, retentionCheck(r))
+	}
+	return checks
+}
+
+// retentionCheck says for how long a stream keeps, and whether its bound on
+// disk lets it.
+func retentionCheck(r query.Retention) check {
+	c := check{Name: r.Stream, Status: statusOK, Found: "keeps " + hours(r.MaxAge)}
+	rate := fmt.Sprintf("at the present %s/min", size(r.BytesPerHour/60))
+	switch {
+	case r.BytesPerHour == 0:
+		c.Found += "; nothing was written lately"
+	case r.Short():
+		c.Status = statusWarn
+		c.Found = fmt.Sprintf("keeps only %s of %s, then it is full %s", hours(r.Full()), hours(r.MaxAge), rate)
+		c.Costs = "what is older is dropped: a service that is away longer than that loses events, and answers reach back no further"
+		flag := strings.ToLower(strings.TrimPrefix(r.Stream, "WEIR_")) + "-bytes"
+		c.Fix = fmt.Sprintf("weir provision --%s %.0f", flag, 1.25*r.BytesPerHour*r.MaxAge.Hours())
+	case r.Full() > 0:
+		c.Found += fmt.Sprintf("; full after %s %s", hours(r.Full()), rate)
+	default:
+		c.Found += "; never full " + rate
+	}
+	return c
+}
+
+// hours is a duration in hours, or days if they are many.
+func hours(d time.Duration) string {
+	if d >= 72*time.Hour {
+		return fmt.Sprintf("%.0f days", d.Hours()/24)
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Hours()), ".0") + " h"
+}
+
+func size(bytes float64) string {
+	for _, u := range []struct {
+		unit  string
+		bytes float64
+	}{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
+		if bytes >= u.bytes {
+			return fmt.Sprintf("%.1f %s", bytes/u.bytes, u.unit)
+		}
+	}
+	return fmt.Sprintf("%.0f B", bytes)
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -33,8 +33,8 @@ var columns = regexp.MustCompile(`\s{2,}`)
 //	AGO  SIDE  FROM  TO  OPERATION  STATUS  COUNT  DURATION  [WAIT]
 //	AGO  lost  REASON  UNIT  COUNT
 //
-// separated by two spaces or more. FROM and TO are [NAMESPACE/]WORKLOAD;
-// 1.2.3.4 is an address outside.
+// separated by two spaces or more. FROM and TO are [NAMESPACE/]WORKLOAD, in a
+// namespace with !KIND!POD!SERVICE behind it; 1.2.3.4 is an address outside.
 func (f *fixture) line(text string) error {
 	text, _, _ = strings.Cut(text, "#")
 	c := columns.Split(strings.TrimSpace(text), -1)
@@ -100,7 +100,11 @@ func endpoint(name string) proto.Endpoint {
 		return proto.Endpoint{Namespace: proto.NamespaceExternal, Workload: name, Kind: "address"}
 	}
 	if namespace, workload, ok := strings.Cut(name, "/"); ok {
-		return proto.Endpoint{Namespace: namespace, Workload: workload, Kind: "Deployment"}
+		e := proto.Endpoint{Namespace: namespace, Kind: "Deployment"}
+		for i, part := range strings.Split(workload, "!") {
+			*[]*string{&e.Workload, &e.Kind, &e.Pod, &e.Service}[i] = part
+		}
+		return e
 	}
 	return proto.Endpoint{Namespace: proto.NamespaceHost, Workload: name, Kind: "process"}
 }
@@ -171,7 +175,7 @@ func (f *fixture) latencies() []*proto.Latency {
 	var out []*proto.Latency
 	find := func(e proto.Endpoint) *proto.Latency {
 		for _, l := range out {
-			if l.Namespace == e.Namespace && l.Workload == e.Workload {
+			if l.Namespace == e.Namespace && l.Workload == e.Workload && l.WorkloadKind == e.Kind {
 				return l
 			}
 		}
@@ -199,7 +203,7 @@ func point(e *proto.Event, peer proto.Endpoint, metric string) proto.Point {
 		StartNS: e.EndNS - e.EndNS%proto.WindowNS, WindowNS: proto.WindowNS, Metric: metric, Side: e.Side,
 		Attrs: map[string]string{
 			proto.AttrMethod: e.Method, proto.AttrRoute: e.Route, proto.AttrStatus: strconv.Itoa(int(e.Status))},
-		Peer:  &proto.Peer{Namespace: peer.Namespace, Workload: peer.Workload, WorkloadKind: peer.Kind},
+		Peer:  &proto.Peer{Namespace: peer.Namespace, Workload: peer.Workload, WorkloadKind: peer.Kind, Service: peer.Service},
 		Parts: proto.Parts{WaitNS: e.WaitNS, ProcessingNS: e.ProcessingNS, TransferNS: e.TransferNS},
 	}
 	p.Hist.Record(e.DurationNS())

@@ -11,11 +11,13 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
 
 const (
+	podTimeout     = "15s"            // until a pod of NATS runs
 	forwardTimeout = 30 * time.Second // until kubectl listens
 	forwardAgain   = time.Second      // after it has ended
 )
@@ -42,7 +44,7 @@ func startForward(k kubeFlags, service object) (*forward, error) {
 		}
 	}
 	child := func(local string, listening func(string)) error {
-		command := k.args("port-forward", "--namespace="+service.Metadata.Namespace, "--address=127.0.0.1",
+		command := k.args("port-forward", "--namespace="+service.Metadata.Namespace, "--address=127.0.0.1", "--pod-running-timeout="+podTimeout,
 			"service/"+service.Metadata.Name, local+":"+strconv.Itoa(port))
 		return runForward(ctx, command, listening)
 	}
@@ -113,7 +115,11 @@ func runForward(ctx context.Context, command []string, listening func(port strin
 	}
 	_, _ = io.Copy(io.Discard, stdout) // a line too long for the scanner
 	err = cmd.Wait()
-	if said := lastLine(stderr.Bytes()); said != "" {
+	said := lastLine(stderr.Bytes())
+	switch {
+	case strings.HasPrefix(said, "timed out waiting"):
+		return fmt.Errorf("kubectl: no pod of the Service runs after %s", podTimeout)
+	case said != "":
 		return errors.New("kubectl: " + said)
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
 )
 
 // completeIn is how long it takes at most until what ended now is counted: the
@@ -104,7 +105,7 @@ func (f *latencyFlags) options(a *app, args []string) (query.Options, error) {
 	if o.Interval, err = f.interval(o.Now); err != nil {
 		return o, err
 	}
-	o.Selection, err = f.selection(args)
+	o.Selection, err = f.workloads(args)
 	return o, err
 }
 
@@ -185,6 +186,9 @@ func (a *app) explainNothing(ctx context.Context, c *bus.Conn, s query.Selection
 	if s.Namespace != "" {
 		message += fmt.Sprintf(" in namespace %s", s.Namespace)
 	}
+	if s.Kind == query.KindPod {
+		return fmt.Errorf("%s of pods that nothing owns; `weir observe pod/%s` shows the requests of any", message, s.Workload)
+	}
 	if near := query.Near(s.Workload, slices.Compact(names)); len(near) > 0 {
 		return fmt.Errorf("%s; did you mean %s?", message, strings.Join(near, " or "))
 	}
@@ -226,6 +230,7 @@ func judge(r *query.Result, thresholds []query.Threshold) error {
 type latencyRow struct {
 	Namespace string  `json:"namespace"`
 	Workload  string  `json:"workload"`
+	Kind      string  `json:"kind"`
 	Side      string  `json:"side"`
 	Protocol  string  `json:"protocol"`
 	Operation string  `json:"operation"`
@@ -258,23 +263,29 @@ func (a *app) printLatency(format string, by query.By, r *query.Result, threshol
 	t := table{coloured: a.coloured()}
 	namespaces := severalNamespaces(r.Rows)
 	t.head(latencyHead(by, namespaces)...)
+	names := names{}
 	for _, row := range r.Rows {
-		t.add(latencyCells(by, namespaces, row, r, thresholds)...)
+		names.learn(query.Workload{Namespace: row.Namespace, Name: row.Workload, Kind: row.Kind})
+	}
+	for _, row := range r.Rows {
+		name := names.of(query.Workload{Namespace: row.Namespace, Name: row.Workload, Kind: row.Kind})
+		t.add(latencyCells(by, namespaces, name, row, r, thresholds)...)
 	}
 	return t.write(a.stdout)
 }
 
 func newLatencyRow(row *query.Row, r *query.Result) latencyRow {
-	ms := func(ns float64) float64 { return rounded(ns/1e6, 4) }
 	return latencyRow{
-		Namespace: row.Namespace, Workload: row.Workload, Side: row.Side.String(), Protocol: row.Protocol,
+		Namespace: row.Namespace, Workload: row.Workload, Kind: row.Kind, Side: row.Side.String(), Protocol: row.Protocol,
 		Operation: row.Operation, Status: row.Status,
 		Count: row.Hist.Count, Errors: row.Errors, Lost: r.Lost(), Rate: rounded(row.Rate(r.Covered()), 1),
-		P50: ms(row.Hist.Quantile(0.5)), P90: ms(row.Hist.Quantile(0.9)), P99: ms(row.Hist.Quantile(0.99)),
-		Max: ms(float64(row.Hist.MaxNS)), WaitP99: ms(row.Wait.Quantile(0.99)),
+		P50: milliseconds(row.Hist.Quantile(0.5)), P90: milliseconds(row.Hist.Quantile(0.9)), P99: milliseconds(row.Hist.Quantile(0.99)),
+		Max: milliseconds(float64(row.Hist.MaxNS)), WaitP99: milliseconds(row.Wait.Quantile(0.99)),
 		PeerNamespace: row.PeerNamespace, PeerWorkload: row.PeerWorkload,
 	}
 }
+
+func milliseconds(ns float64) float64 { return rounded(ns/1e6, 4) }
 
 func severalNamespaces(rows []*query.Row) bool {
 	return slices.ContainsFunc(rows, func(r *query.Row) bool { return r.Namespace != rows[0].Namespace })
@@ -298,17 +309,17 @@ func latencyHead(by query.By, namespaces bool) []string {
 	return append(head, ">REQUESTS", ">RATE", ">ERRORS", ">P50", ">P90", ">P99", ">MAX", ">WAIT P99", ">LOST")
 }
 
-func latencyCells(by query.By, namespaces bool, row *query.Row, r *query.Result, thresholds []query.Threshold) []cell {
+func latencyCells(by query.By, namespaces bool, name string, row *query.Row, r *query.Result, thresholds []query.Threshold) []cell {
 	var cells []cell
 	if namespaces {
 		cells = append(cells, text(row.Namespace))
 	}
-	cells = append(cells, text(row.Workload), text(row.Side.String()), text(row.Protocol))
+	cells = append(cells, text(name), text(row.Side.String()), text(row.Protocol))
 	if by.Operation {
 		cells = append(cells, text(row.Operation))
 	}
 	if by.Peer {
-		cells = append(cells, text(row.PeerWorkload))
+		cells = append(cells, text(peerName(row)))
 	}
 	if by.Status {
 		cells = append(cells, text(row.Status))
@@ -335,6 +346,15 @@ func latencyCells(by query.By, namespaces bool, row *query.Row, r *query.Result,
 		}
 	}
 	return cells
+}
+
+// peerName has its namespace where it is another of the cluster's.
+func peerName(row *query.Row) string {
+	switch row.PeerNamespace {
+	case "", row.Namespace, proto.NamespaceHost, proto.NamespaceExternal:
+		return row.PeerWorkload
+	}
+	return row.PeerNamespace + "/" + row.PeerWorkload
 }
 
 // alarming is a number that should be zero.

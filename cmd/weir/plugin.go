@@ -133,8 +133,10 @@ func (k kubeFlags) findService(ctx context.Context) (object, error) {
 	}
 	found, err := k.get(ctx, "services", natsLabels, where)
 	switch {
-	case err != nil && k.namespace == "":
+	case err != nil && k.namespace == "" && strings.Contains(err.Error(), "is forbidden"):
 		return object{}, fmt.Errorf("find Weir in the cluster: %w; --weir-namespace looks in one namespace only", err)
+	case err != nil && k.namespace == "":
+		return object{}, fmt.Errorf("find Weir in the cluster: %w", err)
 	case err != nil:
 		return object{}, fmt.Errorf("find Weir in namespace %s: %w", k.namespace, err)
 	case len(found) == 1:

@@ -25,7 +25,9 @@ func kindOf(prefix string) string {
 	case "rs", "replicaset", "replicasets":
 		return "ReplicaSet"
 	case "po", "pod", "pods":
-		return "Pod"
+		return query.KindPod
+	case "svc", "service", "services":
+		return query.KindService
 	case "unit", "container", "process", "address":
 		return strings.ToLower(prefix)
 	}
@@ -43,6 +45,16 @@ func (s *selectFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&s.namespace, "namespace", "n", "", "only this namespace; a plain host's is host (default all)")
 	cmd.Flags().BoolVarP(&s.all, "all-namespaces", "A", false, "all namespaces, also where -n is set in the environment")
 	cmd.Flags().StringVar(&s.side, "side", "", "only as seen by the server or by the client")
+}
+
+// workloads reads the flags and the argument where latencies are asked for,
+// which are kept by workload.
+func (s *selectFlags) workloads(args []string) (query.Selection, error) {
+	selected, err := s.selection(args)
+	if err == nil && selected.Kind == query.KindService {
+		err = usagef("latencies are kept by workload, not by Service: `weir observe %s` shows its requests", args[0])
+	}
+	return selected, err
 }
 
 // selection reads the flags and the argument, WORKLOAD or KIND/WORKLOAD.
@@ -70,4 +82,25 @@ func (s *selectFlags) selection(args []string) (query.Selection, error) {
 		return selected, usagef("%q names no workload", args[0])
 	}
 	return selected, nil
+}
+
+// names are how workloads of one output are shown: KIND/NAME, as they can be
+// asked for, where two in a namespace have the same name. They map namespace and
+// name to the kind, or to "" if there are several.
+type names map[[2]string]string
+
+func (n names) learn(w query.Workload) {
+	key := [2]string{w.Namespace, w.Name}
+	if kind, known := n[key]; known && kind != w.Kind {
+		n[key] = ""
+	} else if !known {
+		n[key] = w.Kind
+	}
+}
+
+func (n names) of(w query.Workload) string {
+	if w.Kind != "" && n[[2]string{w.Namespace, w.Name}] == "" {
+		return strings.ToLower(w.Kind) + "/" + w.Name
+	}
+	return w.Name
 }

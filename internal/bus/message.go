@@ -163,6 +163,7 @@ type StreamInfo struct {
 	Messages  uint64
 	Bytes     uint64
 	MaxAge    time.Duration
+	MaxBytes  int64 // on disk; -1 for no bound
 	Replicas  int
 }
 
@@ -191,6 +192,7 @@ func (c *Conn) StreamInfo(ctx context.Context, stream string) (StreamInfo, error
 		Messages:  i.State.Msgs,
 		Bytes:     i.State.Bytes,
 		MaxAge:    i.Config.MaxAge,
+		MaxBytes:  i.Config.MaxBytes,
 		Replicas:  i.Config.Replicas,
 	}, nil
 }

@@ -9,18 +9,51 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// Edge is one workload calling another, as seen from one side.
+// alike is how much the counts of two views of one edge may differ, as a part
+// of the larger, to be of the same exchanges.
+const alike = 0.03
+
+// Edge is one workload calling another. A call between two watched workloads
+// is seen from both sides.
 type Edge struct {
-	FromNamespace, FromWorkload string
-	ToNamespace, ToWorkload     string
-	Row                         *Row
+	From, To Workload
+	Protocol string
+	Server   *Row // as the server saw it, nil if it didn't
+	Client   *Row // as the client felt it, nil if it isn't watched
 }
 
-type edgeKey struct{ fromNamespace, from, toNamespace, to, protocol string }
+// Seen is the server's view, or the client's if there is no other.
+func (e *Edge) Seen() *Row {
+	if e.Server != nil {
+		return e.Server
+	}
+	return e.Client
+}
 
-// Edges reads who calls whom. A call between two watched workloads is seen
-// from both sides; it is shown once, as the server saw it, unless the
-// selection asks for a side. A workload is selected at either end.
+// NetworkNS is the mean time of an exchange outside of the server: the client's
+// mean latency less the server's. It is known only if both saw the same
+// exchanges, or nearly: those are counted where and when they ended, so some
+// at the ends of the interval are on one side only.
+func (e *Edge) NetworkNS() (mean float64, known bool) {
+	if e.Server == nil || e.Client == nil {
+		return 0, false
+	}
+	server, client := &e.Server.Hist, &e.Client.Hist
+	apart := max(server.Count, client.Count) - min(server.Count, client.Count)
+	if min(server.Count, client.Count) == 0 || float64(apart) > alike*float64(max(server.Count, client.Count)) {
+		return 0, false
+	}
+	mean = float64(client.SumNS)/float64(client.Count) - float64(server.SumNS)/float64(server.Count)
+	return mean, mean >= 0 // less than nothing is the noise of what is on one side only
+}
+
+type edgeKey struct {
+	from, to Workload
+	protocol string
+}
+
+// Edges reads who calls whom. What both sides saw is one edge. A workload is
+// selected at either end.
 func Edges(ctx context.Context, c *bus.Conn, o Options) ([]Edge, *Result, error) {
 	o.By = By{Peer: true}
 	wanted := o.Selection
@@ -29,35 +62,39 @@ func Edges(ctx context.Context, c *bus.Conn, o Options) ([]Edge, *Result, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	edges := map[edgeKey]Edge{}
-	for _, row := range result.Rows {
-		e := newEdge(row)
-		if !wanted.Matches(row.Namespace, row.Workload, row.Kind) &&
-			!wanted.Matches(row.PeerNamespace, row.PeerWorkload, row.PeerKind) {
-			continue
-		}
-		key := edgeKey{e.FromNamespace, e.FromWorkload, e.ToNamespace, e.ToWorkload, row.Protocol}
-		if known, ok := edges[key]; ok && known.Row.Side == proto.SideServer {
-			continue
-		}
-		edges[key] = e
-	}
-	sorted := make([]Edge, 0, len(edges))
-	for _, e := range edges {
-		sorted = append(sorted, e)
-	}
-	slices.SortFunc(sorted, func(a, b Edge) int {
-		return cmp.Or(
-			cmp.Compare(a.FromNamespace, b.FromNamespace), cmp.Compare(a.FromWorkload, b.FromWorkload),
-			cmp.Compare(a.ToNamespace, b.ToNamespace), cmp.Compare(a.ToWorkload, b.ToWorkload),
-			a.Row.compare(b.Row.Key))
-	})
-	return sorted, result, nil
+	return join(result.Rows, wanted), result, nil
 }
 
-func newEdge(r *Row) Edge {
-	if r.Side == proto.SideClient {
-		return Edge{r.Namespace, r.Workload, r.PeerNamespace, r.PeerWorkload, r}
+// join makes edges of rows by peer.
+func join(rows []*Row, wanted Selection) []Edge {
+	byEnds := map[edgeKey]*Edge{}
+	for _, row := range rows {
+		own := Workload{row.Namespace, row.Workload, row.Kind}
+		peer := Workload{row.PeerNamespace, row.PeerWorkload, row.PeerKind}
+		if !wanted.Matches(own.Namespace, own.Name, own.Kind) && !wanted.Matches(peer.Namespace, peer.Name, peer.Kind) {
+			continue
+		}
+		key := edgeKey{peer, own, row.Protocol}
+		if row.Side == proto.SideClient {
+			key.from, key.to = own, peer
+		}
+		e := byEnds[key]
+		if e == nil {
+			e = &Edge{From: key.from, To: key.to, Protocol: key.protocol}
+			byEnds[key] = e
+		}
+		if row.Side == proto.SideClient {
+			e.Client = row
+		} else {
+			e.Server = row
+		}
 	}
-	return Edge{r.PeerNamespace, r.PeerWorkload, r.Namespace, r.Workload, r}
+	edges := make([]Edge, 0, len(byEnds))
+	for _, e := range byEnds {
+		edges = append(edges, *e)
+	}
+	slices.SortFunc(edges, func(a, b Edge) int {
+		return cmp.Or(a.From.compare(b.From), a.To.compare(b.To), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	return edges
 }

@@ -35,6 +35,7 @@ type End struct {
 	Namespace string `json:"namespace" cel:"namespace"`
 	Workload  string `json:"workload" cel:"workload"`
 	Pod       string `json:"pod" cel:"pod"`
+	Service   string `json:"service" cel:"service"` // that was called, or whose pod it is
 	Address   string `json:"address" cel:"address"`
 	Port      int    `json:"port" cel:"port"`
 
@@ -72,7 +73,7 @@ func NewEvent(node string, e *proto.Event) *Event {
 }
 
 func newEnd(address netip.AddrPort, e *proto.Endpoint) End {
-	end := End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Port: int(address.Port()), kind: e.Kind}
+	end := End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Service: e.Service, Port: int(address.Port()), kind: e.Kind}
 	if address.IsValid() {
 		end.Address = address.Addr().String()
 	}
@@ -82,8 +83,19 @@ func newEnd(address netip.AddrPort, e *proto.Endpoint) End {
 // Selected reports whether either end of the event is asked for.
 func (e *Event) Selected(s Selection) bool {
 	return (s.Side == "" || s.Side == e.Side) &&
-		(s.Matches(e.Source.Namespace, e.Source.Workload, e.Source.kind) ||
-			s.Matches(e.Destination.Namespace, e.Destination.Workload, e.Destination.kind))
+		(e.Source.selected(s) || e.Destination.selected(s))
+}
+
+// selected reports whether this end is asked for. Pods and Services can be
+// named here, though they are no workloads.
+func (e *End) selected(s Selection) bool {
+	switch {
+	case s.Kind == KindService:
+		return e.Service == s.Workload && (s.Namespace == "" || s.Namespace == e.Namespace)
+	case s.Kind == KindPod && e.Pod == s.Workload:
+		return s.Namespace == "" || s.Namespace == e.Namespace
+	}
+	return s.Matches(e.Namespace, e.Workload, e.kind)
 }
 
 func ms(ns int64) float64 { return float64(ns) / 1e6 }

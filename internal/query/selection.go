@@ -8,6 +8,12 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
+// Kinds that single requests can be selected by besides those of workloads.
+const (
+	KindPod     = "Pod" // also the kind of a workload: a pod that nothing owns
+	KindService = "Service"
+)
+
 // Selection is which workloads are asked for. The zero value is all of them.
 type Selection struct {
 	Namespace string // "" for every namespace

@@ -17,6 +17,10 @@ type Workload struct {
 	Kind      string
 }
 
+func (w Workload) compare(o Workload) int {
+	return cmp.Or(cmp.Compare(w.Namespace, o.Namespace), cmp.Compare(w.Name, o.Name), cmp.Compare(w.Kind, o.Kind))
+}
+
 // Workloads lists the workloads that a selection's namespace and kind hold.
 func Workloads(ctx context.Context, c *bus.Conn, s Selection) ([]Workload, error) {
 	s.Workload = ""

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/internal/query"
+)
+
+func TestRetentionCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		r            query.Retention
+		status, want string
+	}{
+		{"room", query.Retention{Stream: "WEIR_RAW", MaxAge: 2 * time.Hour, MaxBytes: 3816e6, BytesPerHour: 720e6}, statusOK,
+			"keeps 2 h; full after 5.3 h at the present 12.0 MB/min"},
+		{"days of it", query.Retention{Stream: "WEIR_LATENCY", MaxAge: 24 * time.Hour, MaxBytes: 3 << 30, BytesPerHour: 60e3}, statusOK,
+			"keeps 24 h; never full at the present 1.0 kB/min"},
+		{"a week", query.Retention{Stream: "WEIR_LATENCY", MaxAge: 24 * time.Hour, MaxBytes: 7 * 24 * 60e6, BytesPerHour: 60e6}, statusOK,
+			"keeps 24 h; full after 7 days at the present 1.0 MB/min"},
+		{"too little", query.Retention{Stream: "WEIR_LATENCY", MaxAge: 24 * time.Hour, MaxBytes: 3e9, BytesPerHour: 1e9}, statusWarn,
+			"keeps only 3 h of 24 h, then it is full at the present 16.7 MB/min"},
+		{"quiet", query.Retention{Stream: "WEIR_RAW", MaxAge: 2 * time.Hour, MaxBytes: 1 << 30}, statusOK,
+			"keeps 2 h; nothing was written lately"},
+		{"no bound", query.Retention{Stream: "WEIR_RAW", MaxAge: 2 * time.Hour, MaxBytes: -1, BytesPerHour: 6e12}, statusOK,
+			"keeps 2 h; never full at the present 100.0 GB/min"},
+	} {
+		c := retentionCheck(tt.r)
+		if c.Status != tt.status || c.Found != tt.want {
+			t.Errorf("%s: got %s %q, want %s %q", tt.name, c.Status, c.Found, tt.status, tt.want)
+		}
+		if tt.status == statusWarn && c.Fix != "weir provision --latency-bytes 30000000000" {
+			t.Errorf("%s: fix %q", tt.name, c.Fix)
+		}
+		if strings.Contains(c.Found, "NaN") {
+			t.Errorf("%s: %q", tt.name, c.Found)
+		}
+	}
+}
