@@ -43,6 +43,7 @@ type Cluster struct {
 
 	config    Config
 	host      string
+	patience  time.Duration // with the first lists
 	resources []*resource
 	ready     chan struct{}
 	stale     atomic.Bool
@@ -62,7 +63,7 @@ func New(config Config, registry prometheus.Registerer) (*Cluster, error) {
 	}
 	rc.UserAgent = "weir-enricher"
 	rc.WarningHandlerWithContext = rest.NoWarnings{}
-	c := &Cluster{Index: NewIndex(time.Now), config: config, host: rc.Host, ready: make(chan struct{})}
+	c := &Cluster{Index: NewIndex(time.Now), config: config, host: rc.Host, patience: firstSync, ready: make(chan struct{})}
 	c.stale.Store(true)
 	if err := c.watch(rc); err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API with %s: %w", config.source(), err)
@@ -174,7 +175,7 @@ func (c *Cluster) Run(ctx context.Context, log *slog.Logger) error {
 
 // sync waits for the first lists.
 func (c *Cluster) sync(ctx context.Context, log *slog.Logger) error {
-	deadline := time.Now().Add(firstSync)
+	deadline := time.Now().Add(c.patience)
 	tick := time.NewTicker(checkEvery / 20)
 	defer tick.Stop()
 	for {
@@ -194,7 +195,7 @@ func (c *Cluster) sync(ctx context.Context, log *slog.Logger) error {
 		case refused != nil:
 			return fmt.Errorf("read from %s with %s: %w", c.host, c.config.source(), refused)
 		case waits > 0:
-			log.Warn("kubernetes_away", "api", c.host, "waited", firstSync.String(), "error", failed,
+			log.Warn("kubernetes_away", "api", c.host, "waited", c.patience.String(), "error", failed,
 				"effect", "events are named with what is known and marked stale until it is back")
 			close(c.ready)
 			return nil
@@ -224,25 +225,29 @@ func (c *Cluster) check(ctx context.Context, log *slog.Logger) error {
 			return nil
 		case <-tick.C:
 		}
-		stale, synced := false, true
+		synced, old := true, []string{}
 		var why error
 		for _, r := range c.resources {
-			ok, silent, old, err := r.health.state()
+			ok, silent, stale, err := r.health.state()
 			synced = synced && ok
-			if old {
-				stale = true
-				if err == nil {
-					err = fmt.Errorf("watch %s: it says nothing", r.health.resource)
-				}
-				why = errors.Join(why, fmt.Errorf("%w (for %s)", err, silent.Round(time.Second)))
+			if !stale {
+				continue
+			}
+			old = append(old, r.health.resource)
+			if err == nil {
+				err = fmt.Errorf("watch %s: nothing is heard", r.health.resource)
+			}
+			if why == nil { // one will do: they mostly have the same reason
+				why = fmt.Errorf("%w (for %s)", err, silent.Round(time.Second))
 			}
 		}
+		stale := len(old) > 0
 		if synced {
 			c.Index.Filled()
 		}
 		c.stale.Store(stale)
 		if stale && !was {
-			log.Error("kubernetes_stale", "api", c.host, "error", why)
+			log.Error("kubernetes_stale", "api", c.host, "resources", old, "error", why)
 		} else if was && !stale {
 			log.Info("kubernetes_fresh", "api", c.host, "pods", c.Index.Len())
 		}

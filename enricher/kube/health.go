@@ -15,7 +15,7 @@ const (
 	// bookmark about every minute.
 	quiet = 3 * time.Minute
 	// failing is how long it may fail before what is known counts as old.
-	failing = 10 * time.Second
+	failing = 5 * time.Second
 )
 
 // health is how well one resource of the API is heard of.

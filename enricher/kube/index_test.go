@@ -144,7 +144,11 @@ func TestWorkloads(t *testing.T) {
 	w.OwnerGone("uid-cart-5d4")
 	w.after(3 * time.Hour)
 	w.sweep()
-	w.SetPod(ended(func() *corev1.Pod { p := pod("a", "10.0.0.1", 0); p.OwnerReferences = ownedBy("ReplicaSet", "cart-5d4"); return p }(), 0))
+	w.SetPod(ended(func() *corev1.Pod {
+		p := pod("a", "10.0.0.1", 0)
+		p.OwnerReferences = ownedBy("ReplicaSet", "cart-5d4")
+		return p
+	}(), 0))
 	if got := w.name(t, "a", at(0)); got != "shop/Deployment/cart  a app@n1/z1" {
 		t.Errorf("after its replica set is gone: %s", got)
 	}

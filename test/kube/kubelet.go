@@ -25,6 +25,10 @@ func (a *API) Node(ctx context.Context, name, zone string, addrs, ranges []strin
 	if err != nil {
 		return err
 	}
+	n.Spec.Taints = nil // that it isn't ready
+	if n, err = a.Client.CoreV1().Nodes().Update(ctx, n, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
 	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
 	for _, ip := range addrs {
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
