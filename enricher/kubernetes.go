@@ -34,7 +34,6 @@ type kubernetes struct {
 	host    *host // of processes outside pods
 	sockets *sockets
 
-	byPID     [1024]containerSlot
 	strangers map[netip.Addr]int64 // private addresses that are nobody's: since when
 	since     int64                // when the cluster was known first
 
@@ -42,12 +41,6 @@ type kubernetes struct {
 	frame *proto.Frame
 	node  uint32
 	stale bool
-}
-
-type containerSlot struct {
-	node      uint32
-	proc      proto.Process
-	container kube.Container
 }
 
 func newKubernetes(index *kube.Index, stale func() bool, now func() time.Time) *kubernetes {
@@ -145,12 +138,10 @@ func (k *kubernetes) local(e *proto.Event) (who *proto.Endpoint, known bool, c k
 		who = k.host.local(k.node, k.frame.Node, e)
 		return who, who != nil, c
 	}
-	slot := &k.byPID[p.PID%uint32(len(k.byPID))]
-	if slot.container.Pod != nil && slot.node == k.node && slot.proc == *p {
-		c = slot.container
-	} else if c = k.index.Container(p.Container); c.Pod != nil {
-		*slot = containerSlot{k.node, cloneProcess(p), c}
-	} else if c.Pod = k.index.Pod(p.PodUID); c.Pod == nil {
+	if c = k.index.Container(p.Container); c.Pod == nil {
+		c.Pod = k.index.Pod(p.PodUID)
+	}
+	if c.Pod == nil {
 		if p.PodUID != "" {
 			return nil, false, c // not heard of yet
 		}
