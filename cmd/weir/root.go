@@ -74,7 +74,7 @@ NATS JetStream, where any program can subscribe to them.`,
 	root.AddCommand(
 		a.upCommand(), a.doctorCommand(),
 		a.latencyCommand(), a.observeCommand(), a.mapCommand(), a.ledgerCommand(),
-		a.enricherCommand(), a.aggregatorCommand(), a.provisionCommand(), a.natsCommand(), a.shopCommand())
+		a.enricherCommand(), a.aggregatorCommand(), a.provisionCommand(), a.natsCommand(), a.shopCommand(), a.shopAloneCommand())
 	return root
 }
 
