@@ -24,6 +24,7 @@ const (
 func (a *app) doctorCommand() *cobra.Command {
 	var o outputFlag
 	var cgroup string
+	var noHost bool
 	cmd := &cobra.Command{
 		Use:     "doctor",
 		GroupID: groupHost,
@@ -41,11 +42,15 @@ It changes nothing. Exit 1 if something fails.`,
 			given := cmd.Flags().Changed("server") || a.context != ""
 			ctx, cancel := context.WithTimeout(cmd.Context(), doctorTimeout)
 			defer cancel()
+			if noHost {
+				return a.printChecks(o.format, a.pipelineChecks(ctx, true))
+			}
 			checks := append(hostChecks(cgroup), a.pipelineChecks(ctx, given)...)
 			return a.printChecks(o.format, append(checks, unseen()...))
 		},
 	}
 	o.add(cmd)
+	cmd.Flags().BoolVar(&noHost, "no-host", false, "leave this host out: it isn't one that is measured")
 	cmd.Flags().StringVar(&cgroup, "cgroup", "", "look at this cgroup v2 `folder` instead of the root")
 	return cmd
 }

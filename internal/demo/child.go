@@ -1,12 +1,16 @@
 package demo
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -27,23 +31,47 @@ func Child(ctx context.Context, name string, lifeline io.Reader) error {
 		_, _ = io.Copy(io.Discard, lifeline)
 		stop()
 	}()
+	listen := func() (net.Listener, error) { return net.FileListener(os.NewFile(listenerFD, "listener")) }
+	counts := filepath.Join(os.Getenv(envDir), CountsFile)
+	return run(ctx, name, listen, func(c *Counts) error { return c.writeFile(counts) })
+}
+
+// Alone is one process of the shop without a parent, such as a container. A
+// service listens at address. The others are at the same port of the hosts
+// called shop-<service>, or where the environment says. The load generator
+// prints its counts to out, a line of JSON.
+func Alone(ctx context.Context, name, address string, out io.Writer) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("address %q: want host:port: %w", address, err)
+	}
+	for _, service := range names() {
+		if os.Getenv(envAddress+service) == "" {
+			os.Setenv(envAddress+service, net.JoinHostPort("shop-"+service, port))
+		}
+	}
+	listen := func() (net.Listener, error) { return net.Listen("tcp", address) }
+	return run(ctx, name, listen, func(c *Counts) error { return json.NewEncoder(out).Encode(c) })
+}
+
+func run(ctx context.Context, name string, listen func() (net.Listener, error), report func(*Counts) error) error {
 	sh := newShop(func(service string) string { return os.Getenv(envAddress + service) })
 	if name == loadName {
-		rate, err := strconv.ParseFloat(os.Getenv(envRate), 64)
-		if err != nil {
-			return fmt.Errorf("read rate of the load: %w", err)
+		rate, err := strconv.ParseFloat(cmp.Or(os.Getenv(envRate), fmt.Sprint(Rate)), 64)
+		if err != nil || rate <= 0 {
+			return fmt.Errorf("read rate of the load: %s is %q, not a number above 0", envRate, os.Getenv(envRate))
 		}
-		return newLoad(sh, os.Getenv(envDir), rate).run(ctx)
+		return newLoad(sh, rate, report).run(ctx)
 	}
 	for _, s := range services() {
 		if s.name != name {
 			continue
 		}
-		l, err := net.FileListener(os.NewFile(listenerFD, "listener"))
+		l, err := listen()
 		if err != nil {
-			return fmt.Errorf("take over listener: %w", err)
+			return fmt.Errorf("listen for the demo: %w", err)
 		}
 		return s.serve(ctx, l, sh)
 	}
-	return fmt.Errorf("the demo shop has no service %q", name)
+	return fmt.Errorf("the demo shop has no service %q: there are %s and %s", name, strings.Join(names(), ", "), loadName)
 }
