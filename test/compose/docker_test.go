@@ -69,7 +69,7 @@ func (d *docker) start() {
 	// Its mounts are its own, so that none is left.
 	cmd := d.inside("unshare", "--mount", "--propagation", "private", "dockerd",
 		"--data-root", d.root(), "--exec-root", filepath.Join(d.dir, "exec"), "--pidfile", filepath.Join(d.dir, "docker.pid"),
-		"--host", "unix://"+d.dir+"/docker.sock")
+		"--cgroup-parent", "/"+netns, "--host", "unix://"+d.dir+"/docker.sock")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
@@ -87,6 +87,10 @@ func (d *docker) start() {
 		if d.t.Failed() {
 			text, _ := os.ReadFile(log.Name())
 			d.t.Logf("dockerd:\n%s", text[max(0, len(text)-4000):])
+		}
+		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + netns)
+		for _, folder := range append(left, "/sys/fs/cgroup/"+netns) {
+			_ = os.Remove(folder) // where there is one
 		}
 	})
 	d.eventually(60*time.Second, "dockerd answers", func() error {
