@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 BIN := bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-all lint generate bench e2e chaos kernels fuzz
+.PHONY: help build test test-all lint generate bench e2e chaos kernels compose fuzz
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ chaos: ## kill -9, pauses, rivals under load: exact (root)
 
 kernels: ## bpf and agent on Linux 5.10, 6.1, 6.12 and the newest, under qemu
 	test/kernels/run
+
+compose: ## docker-compose.yaml on a Docker engine of its own: every request counted (root)
+	WEIR_REQUIRE=all go test -count=1 -v -timeout 20m ./test/compose
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rl '^func Fuzz' --include='*_test.go' . | while read -r f; do \

@@ -33,7 +33,8 @@ func Child(ctx context.Context, name string, lifeline io.Reader) error {
 	}()
 	listen := func() (net.Listener, error) { return net.FileListener(os.NewFile(listenerFD, "listener")) }
 	counts := filepath.Join(os.Getenv(envDir), CountsFile)
-	return run(ctx, name, listen, func(c *Counts) error { return c.writeFile(counts) })
+	sh := newShop(func(service string) string { return os.Getenv(envAddress + service) })
+	return run(ctx, name, sh, listen, func(c *Counts) error { return c.writeFile(counts) })
 }
 
 // Alone is one process of the shop without a parent, such as a container. A
@@ -45,17 +46,14 @@ func Alone(ctx context.Context, name, address string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("address %q: want host:port: %w", address, err)
 	}
-	for _, service := range names() {
-		if os.Getenv(envAddress+service) == "" {
-			os.Setenv(envAddress+service, net.JoinHostPort("shop-"+service, port))
-		}
-	}
+	sh := newShop(func(service string) string {
+		return cmp.Or(os.Getenv(envAddress+service), net.JoinHostPort("shop-"+service, port))
+	})
 	listen := func() (net.Listener, error) { return net.Listen("tcp", address) }
-	return run(ctx, name, listen, func(c *Counts) error { return json.NewEncoder(out).Encode(c) })
+	return run(ctx, name, sh, listen, func(c *Counts) error { return json.NewEncoder(out).Encode(c) })
 }
 
-func run(ctx context.Context, name string, listen func() (net.Listener, error), report func(*Counts) error) error {
-	sh := newShop(func(service string) string { return os.Getenv(envAddress + service) })
+func run(ctx context.Context, name string, sh *shop, listen func() (net.Listener, error), report func(*Counts) error) error {
 	if name == loadName {
 		rate, err := strconv.ParseFloat(cmp.Or(os.Getenv(envRate), fmt.Sprint(Rate)), 64)
 		if err != nil || rate <= 0 {

@@ -88,6 +88,8 @@ seccompProfile: {type: RuntimeDefault}
   value: {{ $.Values.nats.external.url | quote }}
 - name: WEIR_CREDS
   value: /etc/weir/nats/{{ .component }}.creds
+- name: WEIR_INBOX_PREFIX
+  value: _INBOX_{{ .component }}
 {{- if $.Values.nats.external.caSecret }}
 - name: WEIR_TLS_CA
   value: /etc/weir/nats/ca.crt
