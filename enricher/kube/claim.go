@@ -15,8 +15,8 @@ const skew = 2 * second
 // Owner is what an address belongs to: a [*Pod], a [*Service] or a [*Node].
 type Owner interface{ isOwner() }
 
-// claim says when an address was who's: for certain during [sure, end),
-// possibly during [from, until).
+// claim says when an address was who's: for certain during [sure, end), if that
+// isn't empty; possibly during [from, until).
 type claim struct {
 	who        Owner
 	from, sure int64
@@ -34,7 +34,7 @@ func (c claims) at(t int64) Owner {
 	var last *claim
 	var maybe pick
 	for i := range c {
-		if s := &c[i]; s.sure <= t && (last == nil || last.sure <= s.sure) {
+		if s := &c[i]; s.sure <= t && s.sure <= s.end && (last == nil || last.sure <= s.sure) {
 			if last != nil && last.sure < s.sure {
 				maybe = pick{}
 			} else if last != nil && t < last.until {
@@ -50,7 +50,7 @@ func (c claims) at(t int64) Owner {
 		maybe.add(last.who)
 	}
 	for i := range c {
-		if s := &c[i]; s.from <= t && t < min(s.sure, s.until) {
+		if s := &c[i]; s.from <= t && t < s.until && (t < s.sure || s.sure > s.end) {
 			maybe.add(s.who)
 		}
 	}

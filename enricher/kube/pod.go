@@ -33,6 +33,7 @@ type Pod struct {
 	sure            int64    // it certainly ran from here on
 	life            life
 	updated         int64
+	hostNetwork     bool
 	ending, over    bool  // it is to go; its addresses are released
 	gone            int64 // it left the API
 	versions        []version
@@ -67,6 +68,9 @@ func (c Container) Endpoint(t int64) (e *proto.Endpoint, known bool) {
 	return &v.ends[0], v.resolved
 }
 
+// HostNetwork tells whether the pod shares its node's addresses.
+func (p *Pod) HostNetwork() bool { return p.hostNetwork }
+
 func (p *Pod) at(t int64) *version {
 	for i := len(p.versions) - 1; i > 0; i-- {
 		if p.versions[i].from <= t {
@@ -96,6 +100,7 @@ func (x *Index) SetPod(o *corev1.Pod) {
 	if p.node == nil || p.node.name != o.Spec.NodeName {
 		x.place(p, o.Spec.NodeName)
 	}
+	p.hostNetwork = o.Spec.HostNetwork
 	p.ending = o.DeletionTimestamp != nil
 	x.setContainers(p, o)
 	x.setOwner(p, o)
