@@ -33,17 +33,17 @@ type Counts struct {
 
 // load sends requests to the front end.
 type load struct {
-	shop *shop
-	file string  // of the counts; "" is standard output
-	rate float64 // requests a second
+	shop   *shop
+	rate   float64             // requests a second
+	report func(*Counts) error // called at the end, and on SIGUSR1
 
 	mu     sync.Mutex
 	counts Counts
 }
 
-func newLoad(sh *shop, file string, rate float64) *load {
+func newLoad(sh *shop, rate float64, report func(*Counts) error) *load {
 	return &load{
-		shop: sh, file: file, rate: rate,
+		shop: sh, rate: rate, report: report,
 		counts: Counts{PID: os.Getpid(), ByOperation: map[string]uint64{}, ByStatus: map[string]uint64{}},
 	}
 }
@@ -119,20 +119,23 @@ func (l *load) count(change func(*Counts)) {
 	change(&l.counts)
 }
 
-// write replaces the counts file at once, so that a reader never sees half.
 func (l *load) write() error {
 	l.mu.Lock()
-	out, err := json.MarshalIndent(l.counts, "", "  ")
-	l.mu.Unlock()
-	if err != nil {
+	defer l.mu.Unlock()
+	if err := l.report(&l.counts); err != nil {
 		return fmt.Errorf("write counts: %w", err)
 	}
-	if l.file == "" {
-		_, err := fmt.Printf("%s\n", out)
+	return nil
+}
+
+// writeFile replaces the counts file at once, so that a reader never sees half.
+func (c *Counts) writeFile(file string) error {
+	out, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(l.file+".new", append(out, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write counts: %w", err)
+	if err := os.WriteFile(file+".new", append(out, '\n'), 0o644); err != nil {
+		return err
 	}
-	return os.Rename(l.file+".new", l.file)
+	return os.Rename(file+".new", file)
 }
