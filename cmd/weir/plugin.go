@@ -147,7 +147,7 @@ func (k kubeFlags) findService(ctx context.Context) (object, error) {
 			places = append(places, s.Metadata.Namespace)
 		}
 		slices.Sort(places)
-		return object{}, fmt.Errorf("Weir is installed more than once, in %s: choose one with --weir-namespace", strings.Join(slices.Compact(places), ", "))
+		return object{}, fmt.Errorf("find Weir in the cluster: it is installed more than once, in %s: choose one with --weir-namespace", strings.Join(slices.Compact(places), ", "))
 	case k.namespace == "":
 		return object{}, errors.New("no Weir was found in the cluster: install it with Helm; if its NATS is outside the cluster, name its namespace with --weir-namespace")
 	}
