@@ -329,9 +329,9 @@ func TestAPIAway(t *testing.T) {
 		t.Errorf("log: %s", text)
 	}
 	eventually(t, 30*time.Second, "what started without the API is fresh", func() bool { return !late.Stale() })
-	if podAt(late, "10.0.0.1", time.Now()) != string(d.UID) {
-		t.Error("what started without the API doesn't know d")
-	}
+	eventually(t, 10*time.Second, "what started without the API knows d", func() bool {
+		return podAt(late, "10.0.0.1", time.Now()) == string(d.UID)
+	})
 }
 
 // startAway starts while the API is away: it is waited for, but not for ever.
