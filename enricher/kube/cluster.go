@@ -245,13 +245,13 @@ func (c *Cluster) check(ctx context.Context, log *slog.Logger) error {
 		if synced {
 			c.Index.Filled()
 		}
-		c.stale.Store(stale)
 		if stale && !was {
 			log.Error("kubernetes_stale", "api", c.host, "resources", old, "error", why)
 		} else if was && !stale {
 			log.Info("kubernetes_fresh", "api", c.host, "pods", c.Index.Len())
 		}
 		was = stale
+		c.stale.Store(stale)
 		if time.Since(swept) > sweepEvery {
 			swept = time.Now()
 			c.Index.sweep()

@@ -329,9 +329,9 @@ func TestAPIAway(t *testing.T) {
 		t.Errorf("log: %s", text)
 	}
 	eventually(t, 30*time.Second, "what started without the API is fresh", func() bool { return !late.Stale() })
-	if podAt(late, "10.0.0.1", time.Now()) != string(d.UID) {
-		t.Error("what started without the API doesn't know d")
-	}
+	eventually(t, 10*time.Second, "what started without the API knows d", func() bool {
+		return podAt(late, "10.0.0.1", time.Now()) == string(d.UID)
+	})
 }
 
 // startAway starts while the API is away: it is waited for, but not for ever.
@@ -351,13 +351,13 @@ func TestForbidden(t *testing.T) {
 	api := shared.API(t)
 	ctx := t.Context()
 	rbac := api.Client.RbacV1()
-	must(rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "half"}, Rules: []rbacv1.PolicyRule{
+	role := must(rbac.ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{GenerateName: "half-"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"pods", "services", "nodes"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"get", "list"}},
 	}}, create))(t)
 	must(rbac.ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "half"}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "half"},
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name}, RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: role.Name},
 		Subjects: []rbacv1.Subject{{Kind: "User", Name: "halfway"}},
 	}, create))(t)
 	user := must(api.User("halfway"))(t)

@@ -97,10 +97,14 @@ func (a *API) DeletePod(ctx context.Context, p *corev1.Pod) error {
 	return a.Client.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero})
 }
 
-// Namespace makes a namespace, and returns its name.
-func (a *API) Namespace(ctx context.Context, name string) (string, error) {
-	_, err := a.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-	return name, err
+// Namespace makes a namespace whose name begins so, and returns its name.
+func (a *API) Namespace(ctx context.Context, prefix string) (string, error) {
+	n, err := a.Client.CoreV1().Namespaces().Create(ctx,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix + "-"}}, metav1.CreateOptions{})
+	if err != nil {
+		return "", err
+	}
+	return n.Name, nil
 }
 
 // Pods waits until a namespace has n pods that are as wanted, and returns them.
