@@ -115,6 +115,7 @@ func output(cmd *exec.Cmd) ([]byte, error) {
 // namespace makes one for the test and deletes it at its end.
 func (c *cluster) namespace(t *testing.T, name string) {
 	t.Helper()
+	c.kubectl(t, "", "delete", "namespace", name, "--ignore-not-found", "--timeout=60s") // a run before may have left it
 	c.kubectl(t, "", "create", "namespace", name)
 	t.Cleanup(func() {
 		if os.Getenv("WEIR_CLUSTER_KEEP") == "" {
