@@ -72,7 +72,8 @@ func (h *host) Learn(f *proto.Frame) {
 }
 
 // Name fills From and To.
-func (h *host) Name(f *proto.Frame) (open int) {
+func (h *host) Name(f *proto.Frame) Missing {
+	missing := Nothing
 	node := h.sockets.node(f.Node)
 	for i := range f.Events {
 		e := &f.Events[i]
@@ -85,9 +86,9 @@ func (h *host) Name(f *proto.Frame) (open int) {
 			remote = e.Peer // NAT hides it behind Destination
 		}
 		h.nameLocal(f.Node, node, e, local, here)
-		open += h.nameRemote(node, e, remote, there)
+		missing = max(missing, h.nameRemote(node, e, remote, there))
 	}
-	return open
+	return missing
 }
 
 // socketOf is the socket at one side of an exchange. A client's is known by the
@@ -126,19 +127,20 @@ func (h *host) nameLocal(name string, node uint32, e *proto.Event, addr netip.Ad
 	e.Flags |= proto.FlagUnresolved
 }
 
-// nameRemote returns 1 if the end is on the node, but not known yet whose.
-func (h *host) nameRemote(node uint32, e *proto.Event, addr netip.AddrPort, end *proto.Endpoint) int {
+// nameRemote misses the next frame if the end is on the node, but not known
+// yet whose.
+func (h *host) nameRemote(node uint32, e *proto.Event, addr netip.AddrPort, end *proto.Endpoint) Missing {
 	s := socketOf(node, e, farSide(e))
 	if who := h.sockets.find(s, e.StartNS, e.EndNS); who != nil {
 		*end = *who
-		return 0
+		return Nothing
 	}
 	*end = *h.externalEnd(addr.Addr())
 	if !h.sockets.isLocal(s, addr.Addr()) {
-		return 0
+		return Nothing
 	}
 	e.Flags |= proto.FlagUnresolved
-	return 1
+	return NextFrame
 }
 
 // local is the workload of the event's process; nil if that is not known.

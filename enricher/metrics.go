@@ -3,8 +3,8 @@ package enricher
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	frames, events, undecodable, tooLarge, unresolved, waited prometheus.Counter
-	lag                                                       *prometheus.GaugeVec
+	frames, events, undecodable, tooLarge, unresolved, stale, waited prometheus.Counter
+	lag                                                              *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -19,6 +19,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		undecodable: counter("undecodable_total", "Frames left out because they could not be decoded: of a newer version, or broken."),
 		tooLarge:    counter("too_large_total", "Frames stored without names, with which they would have been too large."),
 		unresolved:  counter("unresolved_total", "Events of which an end could not be named."),
+		stale:       counter("stale_total", "Events named while the Kubernetes API was away or behind."),
 		waited:      counter("waited_total", "Frames that waited for names."),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "weir", Subsystem: "enricher", Name: "lag_frames", Help: "Raw frames not yet read.",

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	patience   = time.Second // age up to which a frame waits for names
-	maxWaiting = 32          // frames that wait at once: each is up to 600 KB of events
-	warmUp     = 64          // frames before the position that are read again to learn sockets from
+	patience   = time.Second   // age up to which a frame waits for names
+	maxWaiting = 32            // frames that wait at once: each is up to 600 KB of events
+	again      = patience / 10 // between tries to name a frame
+	warmUp     = 64            // frames before the position that are read again to learn sockets from
 )
 
 // partition enriches one partition. Its only state that matters is the lane's
@@ -38,19 +39,17 @@ type partition struct {
 type waiting struct {
 	frame     *proto.Frame
 	src       uint64 // its sequence in WEIR_RAW
-	open      int    // ends that a later frame may name
-	until     time.Time
-	lookAhead bool // the node's next frame has been learned from
+	missing   Missing
+	until     time.Time // it goes then
+	tried     time.Time // to name it
+	lookAhead bool      // the node's next frame has been learned from
+	waited    bool
 }
 
 // enrich goes on after the lane's last message until ctx ends or it fails.
 func enrich(ctx context.Context, cfg Config, m *metrics, log *slog.Logger, number uint32) error {
 	p := &partition{log: log, m: m, number: number}
-	if cfg.NewNamer != nil {
-		p.namer = cfg.NewNamer()
-	} else {
-		p.namer = newHost()
-	}
+	p.namer = cfg.NewNamer()
 	var err error
 	p.lane, err = cfg.Bus.OpenLane(ctx, bus.LaneConfig{
 		Stream: proto.StreamEnriched, Subject: proto.EnrichedSubject(number), Input: true,
@@ -103,7 +102,7 @@ func (p *partition) run(ctx context.Context) error {
 		}
 		m, err := p.next(ctx)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			continue // the first frame has waited long enough
+			continue // it is time to look at the first frame
 		}
 		if err != nil {
 			return err
@@ -117,7 +116,7 @@ func (p *partition) next(ctx context.Context) (bus.Message, error) {
 	if len(p.queue) == 0 {
 		return p.reader.Next(ctx)
 	}
-	ctx, cancel := context.WithDeadline(ctx, p.queue[0].until)
+	ctx, cancel := context.WithDeadline(ctx, p.queue[0].next())
 	defer cancel()
 	return p.reader.Next(ctx)
 }
@@ -140,8 +139,21 @@ func (p *partition) take(m *bus.Message) {
 		w.lookAhead = w.lookAhead || w.frame.Node == f.Node
 	}
 	age := min(max(time.Since(m.Time), 0), patience) // the server's clock may differ from this one
-	w := &waiting{frame: f, src: m.Sequence, open: p.namer.Name(f), until: time.Now().Add(patience - age)}
-	p.queue = append(p.queue, w)
+	now := time.Now()
+	p.queue = append(p.queue, &waiting{frame: f, src: m.Sequence, missing: p.namer.Name(f), until: now.Add(patience - age), tried: now})
+}
+
+// next is when to look at a frame again.
+func (w *waiting) next() time.Time {
+	if t := w.tried.Add(again); w.missing == Anything && t.Before(w.until) {
+		return t
+	}
+	return w.until
+}
+
+// mayGo tells whether nothing is gained by waiting on.
+func (w *waiting) mayGo(now time.Time) bool {
+	return w.missing == Nothing || w.missing == NextFrame && w.lookAhead || !now.Before(w.until)
 }
 
 func (p *partition) frame() *proto.Frame {
@@ -157,13 +169,16 @@ func (p *partition) frame() *proto.Frame {
 // had better wait.
 func (p *partition) publishReady(ctx context.Context) error {
 	for len(p.queue) > 0 {
-		w := p.queue[0]
-		if w.open > 0 && !w.lookAhead && len(p.queue) < maxWaiting && time.Now().Before(w.until) {
+		w, now := p.queue[0], time.Now()
+		full := len(p.queue) >= maxWaiting
+		if w.missing != Nothing && (full || w.mayGo(now) || !now.Before(w.next())) {
+			w.missing, w.tried, w.waited = p.namer.Name(w.frame), now, true
+		}
+		if !full && !w.mayGo(now) {
 			break
 		}
-		if w.open > 0 {
+		if w.waited {
 			p.m.waited.Inc()
-			p.namer.Name(w.frame)
 		}
 		if err := p.publish(ctx, w); err != nil {
 			return err
@@ -178,10 +193,13 @@ func (p *partition) publishReady(ctx context.Context) error {
 func (p *partition) publish(ctx context.Context, w *waiting) error {
 	f := w.frame
 	f.Enriched = true
-	unresolved := 0
+	unresolved, stale := 0, 0
 	for i := range f.Events {
 		if f.Events[i].Flags&proto.FlagUnresolved != 0 {
 			unresolved++
+		}
+		if f.Events[i].Flags&proto.FlagStale != 0 {
+			stale++
 		}
 	}
 	data, err := f.Append(p.out[:0])
@@ -203,6 +221,7 @@ func (p *partition) publish(ctx context.Context, w *waiting) error {
 	p.m.frames.Inc()
 	p.m.events.Add(float64(len(f.Events)))
 	p.m.unresolved.Add(float64(unresolved))
+	p.m.stale.Add(float64(stale))
 	return nil
 }
 

@@ -63,13 +63,15 @@ func (a *agent) publish(f *proto.Frame) {
 	a.send(data)
 }
 
+func plain() Namer { return newHost() }
+
 // run enriches partition 0 until stop is called.
 func run(t *testing.T, c *bus.Conn) (m *metrics, stop func()) {
 	t.Helper()
 	m = newMetrics(prometheus.NewRegistry())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- enrich(ctx, Config{Bus: c}, m, discard, 0) }()
+	go func() { done <- enrich(ctx, Config{Bus: c, NewNamer: plain}, m, discard, 0) }()
 	return m, func() {
 		t.Helper()
 		cancel()
@@ -108,7 +110,7 @@ func TestRivalsStoreEachFrameOnce(t *testing.T) {
 		rivals.Go(func() {
 			for ctx.Err() == nil {
 				life, end := context.WithTimeout(ctx, rand.N(time.Second))
-				err := enrich(life, Config{Bus: conn}, newMetrics(prometheus.NewRegistry()), discard, 0)
+				err := enrich(life, Config{Bus: conn, NewNamer: plain}, newMetrics(prometheus.NewRegistry()), discard, 0)
 				end()
 				if errors.Is(err, bus.ErrRival) {
 					mu.Lock()

@@ -128,18 +128,24 @@ func (t *sockets) teach(s socket, who *proto.Endpoint, start, end, slack int64) 
 
 // find returns whose the socket was during [start, end], or nil.
 func (t *sockets) find(s socket, start, end int64) *proto.Endpoint {
+	who, _ := t.nearest(s, start, end)
+	return who
+}
+
+// nearest also tells how far from [start, end] it was seen to be theirs.
+func (t *sockets) nearest(s socket, start, end int64) (*proto.Endpoint, int64) {
 	o := t.get(s)
 	if o == nil {
-		return nil
+		return nil, far
 	}
 	now, before := o.now.distance(start, end), o.before.distance(start, end)
 	switch {
 	case now == far && before == far:
-		return nil
+		return nil, far
 	case before < now:
-		return o.before.who
+		return o.before.who, before
 	}
-	return o.now.who
+	return o.now.who, now
 }
 
 func (t *sockets) get(s socket) *owners {

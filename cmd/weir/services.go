@@ -11,6 +11,7 @@ import (
 	"github.com/weirstream/weir/aggregator"
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/enricher"
+	"github.com/weirstream/weir/enricher/kube"
 	"github.com/weirstream/weir/internal/bus"
 )
 
@@ -50,20 +51,53 @@ func (a *app) serve(ctx context.Context, f *serviceFlags, run func(context.Conte
 
 func (a *app) enricherCommand() *cobra.Command {
 	f := &serviceFlags{}
+	k := &kubernetesFlags{}
 	cmd := &cobra.Command{
 		Use:     "enricher",
 		GroupID: groupParts,
 		Short:   "WEIR_RAW → WEIR_ENRICHED: who is at each end",
-		Long:    "Names the workloads at both ends of every exchange. Replicas share the partitions.",
-		Args:    cobra.NoArgs,
+		Long: `Names the workloads at both ends of every exchange. Replicas share the partitions.
+
+With --kubernetes or --kubeconfig the names are those of pods, workloads and
+services, as the Kubernetes API has them; without, those of plain hosts.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			cluster, err := k.config()
+			if err != nil {
+				return err
+			}
 			return a.serve(cmd.Context(), f, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
-				return enricher.Run(ctx, enricher.Config{Bus: c, Holder: f.name, HTTP: f.http, Registry: service.Metrics()}, log)
+				return enricher.Run(ctx, enricher.Config{
+					Bus: c, Holder: f.name, HTTP: f.http, Registry: service.Metrics(), Kubernetes: cluster,
+				}, log)
 			})
 		},
 	}
 	f.add(cmd, "127.0.0.1:7072")
+	k.add(cmd)
 	return cmd
+}
+
+// kubernetesFlags say where the Kubernetes API is, if there is one.
+type kubernetesFlags struct {
+	inPod            bool
+	kubeconfig, name string
+}
+
+func (k *kubernetesFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&k.inPod, "kubernetes", false, "names from the Kubernetes API, with the pod's service account")
+	cmd.Flags().StringVar(&k.kubeconfig, "kubeconfig", "", "names from the Kubernetes API that this `file` tells of")
+	cmd.Flags().StringVar(&k.name, "kube-context", "", "`name` of a context of --kubeconfig, instead of its current one")
+}
+
+func (k *kubernetesFlags) config() (*kube.Config, error) {
+	switch {
+	case k.name != "" && k.kubeconfig == "":
+		return nil, usagef("--kube-context names a context of a kubeconfig: give --kubeconfig FILE, too")
+	case k.kubeconfig != "" || k.inPod:
+		return &kube.Config{Kubeconfig: k.kubeconfig, Context: k.name}, nil
+	}
+	return nil, nil
 }
 
 func (a *app) aggregatorCommand() *cobra.Command {

@@ -35,7 +35,7 @@ func TestFigures(t *testing.T) {
 	t.Run("histogram", func(t *testing.T) { histograms(t, pipeline) })
 	t.Run("pipeline", func(t *testing.T) { services(t, pipeline) })
 	t.Run("latency stream", func(t *testing.T) { latencyStream(t, pipeline) })
-	pipeline.notBuilt("enricher with 10,000 pods, 1,000 changes/s", "≤ 300 MiB, lookup ≤ 200 ns")
+	t.Run("kubernetes", func(t *testing.T) { kubernetes(t, pipeline) })
 	capture := &table{name: "Cost of capture"}
 	t.Run("throughput", func(t *testing.T) { throughput(t, capture) })
 	t.Run("ignored socket", func(t *testing.T) { ignored(t, capture) })

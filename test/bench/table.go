@@ -38,9 +38,6 @@ func (t *table) add(what, target, figure string, ratio float64) {
 	t.rows = append(t.rows, row{what, target, figure, ratio})
 }
 
-// notBuilt adds a row for a part that doesn't exist yet.
-func (t *table) notBuilt(what, target string) { t.add(what, target, "not built", 0) }
-
 // markdown is the table, one line a row.
 func (t *table) markdown() string {
 	var b strings.Builder
