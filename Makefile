@@ -4,10 +4,10 @@ FUZZTIME ?= 30s
 BIN := bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-all lint generate bench e2e chaos kernels fuzz
+.PHONY: help build test test-all lint generate bench e2e chaos kernels cluster cluster-down k8s fuzz
 
 help: ## show this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: ## compile weir and weir-agent into bin/
 	CGO_ENABLED=0 go build -trimpath -o $(BIN)/ ./cmd/...
@@ -37,6 +37,15 @@ chaos: ## kill -9, pauses, rivals under load: exact (root)
 
 kernels: ## bpf and agent on Linux 5.10, 6.1, 6.12 and the newest, under qemu
 	test/kernels/run
+
+cluster: ## a Kubernetes cluster of two nodes on this machine (root; builds 8 minutes once)
+	@test/cluster/cluster up
+
+cluster-down: ## stop it and leave nothing behind
+	@test/cluster/cluster down
+
+k8s: ## Weir on that cluster: names and counts of every request (root)
+	WEIR_REQUIRE=all go test -count=1 -v -timeout 30m ./test/k8s
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rl '^func Fuzz' --include='*_test.go' . | while read -r f; do \

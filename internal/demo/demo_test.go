@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,5 +159,29 @@ func TestShopEndsWhenAServiceDoes(t *testing.T) {
 	}
 	if left := running(dir); len(left) > 0 {
 		t.Errorf("still running: %v", left)
+	}
+}
+
+func TestServiceAlone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Alone(ctx, "catalogue", addr, 0) }()
+	sh := newShop(func(string) string { return addr })
+	eventually(t, "an answer", func() bool {
+		return sh.call(ctx, "GET", "catalogue", "/products").status == 200
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	err = Alone(t.Context(), "bank", addr, 0)
+	if err == nil || !strings.Contains(err.Error(), `no service "bank"; it has frontend`) {
+		t.Errorf("unknown service: %v", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -35,16 +34,16 @@ type Counts struct {
 // load sends requests to the front end.
 type load struct {
 	shop *shop
-	file string
+	file string  // of the counts; "" is standard output
 	rate float64 // requests a second
 
 	mu     sync.Mutex
 	counts Counts
 }
 
-func newLoad(sh *shop, dir string, rate float64) *load {
+func newLoad(sh *shop, file string, rate float64) *load {
 	return &load{
-		shop: sh, file: filepath.Join(dir, CountsFile), rate: rate,
+		shop: sh, file: file, rate: rate,
 		counts: Counts{PID: os.Getpid(), ByOperation: map[string]uint64{}, ByStatus: map[string]uint64{}},
 	}
 }
@@ -127,6 +126,10 @@ func (l *load) write() error {
 	l.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("write counts: %w", err)
+	}
+	if l.file == "" {
+		_, err := fmt.Printf("%s\n", out)
+		return err
 	}
 	if err := os.WriteFile(l.file+".new", append(out, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write counts: %w", err)

@@ -99,6 +99,9 @@ type Streams struct {
 	t    testing.TB
 }
 
+// Streams at a NATS server that the test started by other means.
+func (r *Rig) Streams(t testing.TB, url string) Streams { return Streams{url, r, t} }
+
 // Streams of a `weir up`.
 func (u *Up) Streams() Streams { return Streams{u.NATS, u.rig, u.t} }
 
