@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 BIN := bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-all lint generate bench e2e chaos kernels cluster cluster-down k8s fuzz
+.PHONY: help build test test-all lint generate bench e2e chaos kernels cluster cluster-down k8s compose fuzz
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ cluster-down: ## stop it and leave nothing behind
 
 k8s: ## Weir on that cluster: names and counts of every request (root)
 	WEIR_REQUIRE=all go test -count=1 -v -timeout 30m ./test/k8s
+
+compose: ## docker-compose.yaml on a Docker engine of its own: every request counted (root)
+	WEIR_REQUIRE=all go test -count=1 -v -timeout 20m ./test/compose
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rl '^func Fuzz' --include='*_test.go' . | while read -r f; do \

@@ -34,11 +34,12 @@ type process struct {
 type processes struct {
 	root    string // of procfs, "" if it numbers processes otherwise than the kernel
 	cgroups cgroups
+	names   containerNames
 	byID    map[uint32]*process
 }
 
 func newProcesses(procfs, cgroup string) *processes {
-	return &processes{root: procfs, cgroups: cgroups{root: cgroup}, byID: map[uint32]*process{}}
+	return &processes{root: procfs, cgroups: cgroups{root: cgroup}, names: containerNames{folder: dockerFolder}, byID: map[uint32]*process{}}
 }
 
 // CheckProcfs says what is wrong with a folder that should be the host's /proc.
@@ -81,6 +82,7 @@ func (p *processes) lookup(tgid uint32, comm string, cgroup uint64, now int64) *
 		text = []byte("0::" + p.cgroups.path(cgroup, now))
 	}
 	got.Unit, got.Container, got.PodUID = identify(string(text))
+	got.ContainerName = p.names.name(got.Container, now)
 	if tgid == 0 {
 		return got // nobody has read yet: only its socket's cgroup is known
 	}

@@ -34,7 +34,7 @@ type host struct {
 // identity is what tells local workloads apart.
 type identity struct {
 	node                  uint32
-	container, unit, name string
+	container, unit, name string // name is the container's or the process's
 }
 
 type pidSlot struct {
@@ -165,7 +165,7 @@ func (h *host) identify(node uint32, nodeName string, p *proto.Process) *proto.E
 	id := identity{node: node}
 	switch unit, isUnit := unitName(p.Unit); {
 	case p.Container != "":
-		id.container = p.Container
+		id.container, id.name = p.Container, p.ContainerName
 	case isUnit:
 		id.unit = unit
 	default:
@@ -181,7 +181,10 @@ func (h *host) identify(node uint32, nodeName string, p *proto.Process) *proto.E
 	who := &proto.Endpoint{Namespace: proto.NamespaceHost, Node: strings.Clone(nodeName)}
 	switch {
 	case id.container != "":
-		who.Container = id.container[:min(len(id.container), shortContainer)]
+		who.Container = id.name
+		if who.Container == "" {
+			who.Container = id.container[:min(len(id.container), shortContainer)]
+		}
 		who.Workload, who.Kind = who.Container, kindContainer
 	case id.unit != "":
 		who.Workload, who.Kind = id.unit, kindUnit
@@ -201,11 +204,12 @@ func unitName(unit string) (string, bool) {
 
 func cloneProcess(p *proto.Process) proto.Process {
 	return proto.Process{
-		PID:       p.PID,
-		Name:      strings.Clone(p.Name),
-		Unit:      strings.Clone(p.Unit),
-		Container: strings.Clone(p.Container),
-		PodUID:    strings.Clone(p.PodUID),
+		PID:           p.PID,
+		Name:          strings.Clone(p.Name),
+		Unit:          strings.Clone(p.Unit),
+		Container:     strings.Clone(p.Container),
+		ContainerName: strings.Clone(p.ContainerName),
+		PodUID:        strings.Clone(p.PodUID),
 	}
 }
 

@@ -48,6 +48,7 @@ func TestLocalNames(t *testing.T) {
 		{nginx, "host/nginx/unit"},
 		{curl, "host/curl/process"},
 		{docker, "host/0123456789ab/container"},
+		{proto.Process{Name: "x", Container: "0123456789abcdef0123456789abcdef", ContainerName: "shop-cart"}, "host/shop-cart/container"},
 		{proto.Process{Name: "go", Unit: "user@1000.service"}, "host/go/process"},
 		{proto.Process{Name: "pg", Unit: "postgresql@15-main.service"}, "host/postgresql@15-main/unit"},
 		{proto.Process{Name: "Web Content *"}, "host/Web Content */process"},

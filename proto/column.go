@@ -33,6 +33,7 @@ const (
 	colProcess
 	colUnit
 	colContainer
+	colContainerName
 	colPodUID
 	colFlags
 	colTraceID // this and the next are bytes behind their length, all others are numbers
@@ -52,7 +53,7 @@ var columnNames = [numColumns]string{
 	colDestinationAddr: "destination_addr", colDestinationPort: "destination_port",
 	colPeerAddr: "peer_addr", colPeerPort: "peer_port",
 	colNetNS: "netns", colPID: "pid", colProcess: "process",
-	colUnit: "unit", colContainer: "container", colPodUID: "pod_uid",
+	colUnit: "unit", colContainer: "container", colContainerName: "container_name", colPodUID: "pod_uid",
 	colFlags: "flags", colTraceID: "trace_id", colSpanID: "span_id",
 
 	colSource: "source_namespace", "source_workload", "source_kind", "source_pod",

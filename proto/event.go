@@ -28,7 +28,10 @@ type Process struct {
 	Name      string // the thread group leader's comm, at most 15 bytes; any bytes
 	Unit      string // systemd unit of its cgroup ("nginx.service"), or ""
 	Container string // container id of its cgroup, or ""
-	PodUID    string // Kubernetes pod UID of its cgroup, or ""
+	// ContainerName is what the container's runtime calls it, or "": where
+	// Kubernetes names the containers the enricher has better names.
+	ContainerName string `json:",omitempty"`
+	PodUID        string // Kubernetes pod UID of its cgroup, or ""
 }
 
 // Endpoint is what the enricher knows of one end of an exchange.

@@ -243,6 +243,7 @@ func (d *decoder) takeSocket(e *Event, i int) {
 	e.Process.Name = d.dict[v[colProcess][i]]
 	e.Process.Unit = d.dict[v[colUnit][i]]
 	e.Process.Container = d.dict[v[colContainer][i]]
+	e.Process.ContainerName = d.dict[v[colContainerName][i]]
 	e.Process.PodUID = d.dict[v[colPodUID][i]]
 }
 

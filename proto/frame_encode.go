@@ -178,6 +178,7 @@ func (enc *encoder) putSocket(e *Event, i int) {
 	v[colProcess][i] = d.string(e.Process.Name)
 	v[colUnit][i] = d.string(e.Process.Unit)
 	v[colContainer][i] = d.string(e.Process.Container)
+	v[colContainerName][i] = d.string(e.Process.ContainerName)
 	v[colPodUID][i] = d.string(e.Process.PodUID)
 }
 

@@ -28,6 +28,13 @@ func exampleFrame(enriched bool) *Frame {
 	return f
 }
 
+// exampleContainer has what was added to version 1 later: container_name.
+func exampleContainer() *Frame {
+	f := shop(7, 3, false)
+	f.Events[1].Process.Container, f.Events[1].Process.ContainerName = strings.Repeat("0f", 32), "shop-cart"
+	return f
+}
+
 func exampleLatency() *Latency {
 	return &Latency{
 		V: LatencyVersion, Cluster: "shop-eu", Namespace: "shop", Workload: "cart", WorkloadKind: "Deployment",
@@ -158,6 +165,7 @@ func encodedExamples(t testing.TB) map[string][]byte {
 	return map[string][]byte{
 		"raw.v1":      must(exampleFrame(false).Append(nil)),
 		"enriched.v1": must(exampleFrame(true).Append(nil)),
+		"raw.v1.name": must(exampleContainer().Append(nil)),
 		"latency.v1":  must(EncodeLatency(exampleLatency())),
 		"commit.v1":   must(EncodeCommit(exampleCommit())),
 	}

@@ -20,7 +20,6 @@ import (
 
 	"github.com/weirstream/weir/agent"
 	"github.com/weirstream/weir/cmd/internal/service"
-	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/status"
 )
 
@@ -58,6 +57,7 @@ type options struct {
 	lockFile       string
 	routes         []string
 	config, levels string
+	wait           time.Duration
 }
 
 func parse(args []string, stdout io.Writer) (*options, error) {
@@ -74,6 +74,7 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	flags.StringVar(&o.http, "http", "127.0.0.1:7071", "`address` of /healthz, /readyz and /metrics")
 	flags.StringVar(&o.lockFile, "lock-file", "/run/weir-agent.lock", "held while running: one agent a host")
 	flags.StringVar(&o.levels, "log-level", "info", "debug, info, warn or error")
+	service.WaitFlag(flags, &o.wait)
 	flags.StringVar(&o.config, "config", "", "YAML `file` of these settings")
 	flags.Usage = func() {
 		fmt.Fprintf(stdout, "Watches this host and publishes its HTTP exchanges to WEIR_RAW. Needs root, or the\n"+
@@ -117,12 +118,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := service.CheckHTTP(o.http); err != nil {
 		return err
 	}
-	c, err := bus.Connect(ctx, o.nats.Options("weir-agent "+o.node), log)
+	c, err := service.Connect(ctx, o.nats.Options("weir-agent "+o.node), o.wait, log)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	partitions, err := c.Partitions(ctx)
+	partitions, err := service.Streams(ctx, c, o.wait, log)
 	if err != nil {
 		return err
 	}

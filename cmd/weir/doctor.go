@@ -24,6 +24,7 @@ const (
 func (a *app) doctorCommand() *cobra.Command {
 	var o outputFlag
 	var cgroup string
+	var noHost bool
 	cmd := &cobra.Command{
 		Use:     "doctor",
 		GroupID: groupHost,
@@ -41,14 +42,15 @@ It changes nothing. Exit 1 if something fails.`,
 			given := cmd.Flags().Changed("server") || a.context != "" || a.plugin
 			ctx, cancel := context.WithTimeout(cmd.Context(), doctorTimeout)
 			defer cancel()
-			if a.plugin { // this host isn't one that is measured
-				return a.printChecks(o.format, a.pipelineChecks(ctx, given))
+			if noHost || a.plugin { // this host isn't one that is measured
+				return a.printChecks(o.format, a.pipelineChecks(ctx, given || noHost))
 			}
 			checks := append(hostChecks(cgroup), a.pipelineChecks(ctx, given)...)
 			return a.printChecks(o.format, append(checks, unseen()...))
 		},
 	}
 	o.add(cmd)
+	cmd.Flags().BoolVar(&noHost, "no-host", false, "leave this host out: it isn't one that is measured")
 	cmd.Flags().StringVar(&cgroup, "cgroup", "", "look at this cgroup v2 `folder` instead of the root")
 	return cmd
 }

@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/internal/bus"
 )
 
 func (a *app) provisionCommand() *cobra.Command {
 	layout := bus.Layout{}
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:     "provision",
 		GroupID: groupParts,
@@ -20,19 +23,28 @@ exists with a configuration that promises something else. The number of
 partitions is for life: it bounds how many replicas can share the work.`,
 		Example: `  weir provision --server nats://nats:4222 --partitions 8 --replicas 3`,
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.provision(cmd.Context(), layout) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.provision(cmd.Context(), layout, wait) },
 	}
 	cmd.Flags().IntVar(&layout.Partitions, "partitions", 1, "power of two from 1 to 64")
 	cmd.Flags().IntVar(&layout.Replicas, "replicas", 1, "copies of each stream: 1, 3 or 5")
 	cmd.Flags().Int64Var(&layout.RawBytes, "raw-bytes", 0, "bound of WEIR_RAW on disk (default 1 GiB)")
 	cmd.Flags().Int64Var(&layout.EnrichedBytes, "enriched-bytes", 0, "bound of WEIR_ENRICHED on disk (default 2 GiB)")
 	cmd.Flags().Int64Var(&layout.LatencyBytes, "latency-bytes", 0, "bound of WEIR_LATENCY on disk (default 3 GiB)")
+	service.WaitFlag(cmd.Flags(), &wait)
 	cmd.Flags().String("config", "", "YAML `file` of these settings")
 	return cmd
 }
 
-func (a *app) provision(ctx context.Context, layout bus.Layout) error {
-	c, err := a.connect(ctx)
+func (a *app) provision(ctx context.Context, layout bus.Layout, wait time.Duration) error {
+	options, err := a.busOptions()
+	if err != nil {
+		return err
+	}
+	log, err := service.Logger(a.stderr, "warn")
+	if err != nil {
+		return err
+	}
+	c, err := service.Connect(ctx, options, wait, log)
 	if err != nil {
 		return err
 	}

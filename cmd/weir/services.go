@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,13 +17,17 @@ import (
 )
 
 // serviceFlags are those of a service that runs in a process of its own.
-type serviceFlags struct{ http, name, level string }
+type serviceFlags struct {
+	http, name, level string
+	wait              time.Duration
+}
 
 func (f *serviceFlags) add(cmd *cobra.Command, http string) {
 	host, _ := os.Hostname()
 	cmd.Flags().StringVar(&f.http, "http", http, "`address` of /healthz, /readyz and /metrics")
 	cmd.Flags().StringVar(&f.name, "name", fmt.Sprintf("%s-%d", host, os.Getpid()), "`name` of this replica, unique among those that run")
 	cmd.Flags().StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
+	service.WaitFlag(cmd.Flags(), &f.wait)
 	cmd.Flags().String("config", "", "YAML `file` of these settings")
 	cmd.Flags().Lookup("name").DefValue = "host and process id"
 }
@@ -41,11 +46,14 @@ func (a *app) serve(ctx context.Context, f *serviceFlags, run func(context.Conte
 		return err
 	}
 	options.Name = "weir " + f.name
-	c, err := bus.Connect(ctx, options, log)
+	c, err := service.Connect(ctx, options, f.wait, log)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if _, err := service.Streams(ctx, c, f.wait, log); err != nil {
+		return err
+	}
 	return run(ctx, c, log)
 }
 

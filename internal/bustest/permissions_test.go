@@ -1,0 +1,314 @@
+package bustest_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/aggregator"
+	"github.com/weirstream/weir/enricher"
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+const partitions = 4
+
+// TestPermissions runs every part as its own user of the chart's NATS: they can
+// do all they need, and nothing of what is another's.
+func TestPermissions(t *testing.T) {
+	i := startInstalled(t)
+	everything(t, i)
+	for _, user := range components {
+		t.Run(user, func(t *testing.T) { matrix(t, i, user) })
+	}
+}
+
+// everything goes once through the pipeline. Not one publish may be denied.
+func everything(t *testing.T, i *installed) {
+	conns := map[string]*bus.Conn{}
+	for _, user := range components {
+		conns[user] = i.connect(t, user)
+	}
+	if _, err := conns["agent"].Partitions(t.Context()); !errors.Is(err, bus.ErrNoStream) {
+		t.Errorf("before the streams are made an agent is told %v", err)
+	}
+	layout := bus.Layout{Partitions: partitions, Replicas: 3, RawBytes: 64 << 20, EnrichedBytes: 64 << 20, LatencyBytes: 64 << 20}
+	i.provision(t, conns["provisioner"], layout)
+	layout.RawBytes *= 2 // an upgrade that enlarges a stream
+	i.provision(t, conns["provisioner"], layout)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var g errgroup.Group
+	for _, holder := range []string{"a", "b"} {
+		g.Go(func() error {
+			return enricher.Run(ctx, enricher.Config{Bus: conns["enricher"], Holder: holder}, discard)
+		})
+		g.Go(func() error {
+			return aggregator.Run(ctx, aggregator.Config{Bus: conns["aggregator"], Holder: holder, CommitEvery: time.Second}, discard)
+		})
+	}
+	live := make(chan string, 1)
+	g.Go(func() error {
+		return conns["subscriber"].Subscribe(ctx, proto.SubjectsLive, func(m bus.Message) {
+			select {
+			case live <- m.Subject:
+			default:
+			}
+		})
+	})
+	want := publishAll(t, conns["agent"])
+	got := uint64(0)
+	bustest.Eventually(t, func() bool {
+		got = 0
+		ledger, err := query.ReadLedger(t.Context(), conns["events"], query.Between(time.Now().Add(-time.Hour), time.Now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range ledger.Accounts {
+			got += a.Delivered
+		}
+		return got == want
+	}, "not all of %d events are counted", want)
+	if subject := <-live; !strings.HasPrefix(subject, proto.LivePrefix) {
+		t.Errorf("a live message is on %s", subject)
+	}
+	read(t, conns, want)
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for user, c := range conns {
+		// A subscriber would like to know whether there is more to come.
+		if n := c.Stats().Denied; n > 0 && user != "subscriber" {
+			t.Errorf("%s was denied something %d times", user, n)
+		}
+	}
+}
+
+// publishAll publishes as the agents of a few nodes and returns the number of events.
+func publishAll(t *testing.T, c *bus.Conn) (events uint64) {
+	t.Helper()
+	for n, node := range []string{"node1", "node2", "node3", "node4"} {
+		lane, err := c.OpenLane(t.Context(), bus.LaneConfig{
+			Stream: proto.StreamRaw, Subject: proto.RawSubject(proto.Partition(node, partitions), node), Direct: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &agent{lane: lane, load: bustest.NewLoad(node, lane.Epoch(), uint64(n))}
+		for range 3 {
+			if err := a.publish(t.Context(), 100, time.Now().Add(-time.Minute).UnixNano()); err != nil {
+				t.Fatal(err)
+			}
+			events += 100
+		}
+		if err := a.finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return events
+}
+
+// read asks what the command line does.
+func read(t *testing.T, conns map[string]*bus.Conn, want uint64) {
+	t.Helper()
+	all := query.Between(time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	for _, user := range []string{"subscriber", "events"} {
+		result, err := query.Latency(t.Context(), conns[user], query.Options{Interval: all})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got uint64
+		for _, row := range result.Rows {
+			got += row.Hist.Count
+		}
+		if got != want {
+			t.Errorf("%s reads %d requests in weir latency, %d were published", user, got, want)
+		}
+	}
+	seen := uint64(0)
+	err := query.Events(t.Context(), conns["events"], query.EventOptions{Interval: all}, func(*query.Event) error { seen++; return nil })
+	if err != nil || seen != want {
+		t.Errorf("weir observe shows %d of %d events: %v", seen, want, err)
+	}
+	if _, err := query.ReadStages(t.Context(), conns["events"]); err != nil {
+		t.Error(err)
+	}
+	if err := conns["events"].Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+	var denied *bus.DeniedError
+	if err := query.Events(t.Context(), conns["subscriber"], query.EventOptions{Interval: all}, func(*query.Event) error { return nil }); !errors.As(err, &denied) {
+		t.Errorf("a subscriber of latencies reads single requests: %v", err)
+	}
+}
+
+// allowed are the users who may publish to a subject; nobody else may, and
+// nobody to what isn't listed here.
+var allowed = map[string]string{
+	"weir.raw.p00.node1":                             "agent",
+	"$JS.API.DIRECT.GET.WEIR_RAW.weir.raw.p00.node1": "agent",
+
+	"weir.enriched.p00":              "enricher",
+	"$KV.WEIR_LEASES.enricher.p00":   "enricher",
+	"weir.latency.shop.cart":         "aggregator",
+	"weir.commit.p00":                "aggregator",
+	"$KV.WEIR_LEASES.aggregator.p00": "aggregator",
+	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.enricher.p00":   "enricher",
+	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.aggregator.p00": "aggregator",
+
+	"$JS.API.INFO":         "provisioner",
+	"$JS.API.STREAM.NAMES": "subscriber events",
+
+	"$JS.API.STREAM.INFO.WEIR_RAW":       "agent enricher aggregator provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_ENRICHED":  "aggregator provisioner events",
+	"$JS.API.STREAM.INFO.WEIR_LATENCY":   "aggregator provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner events",
+	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator provisioner",
+
+	"$JS.API.STREAM.MSG.GET.WEIR_ENRICHED": "enricher aggregator",
+	"$JS.API.STREAM.MSG.GET.WEIR_LATENCY":  "aggregator",
+
+	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.p00.*":         "enricher events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.>":             "events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c":                        "events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c.weir.enriched.p00": "aggregator events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c":                   "events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.latency.>":     "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c":                    "subscriber events",
+}
+
+func init() {
+	for stream, readers := range map[string]string{
+		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "subscriber events",
+	} {
+		allowed["$JS.API.CONSUMER.MSG.NEXT."+stream+".c"] = readers
+		allowed["$JS.API.CONSUMER.DELETE."+stream+".c"] = readers
+		tools := strings.TrimPrefix(strings.TrimPrefix(readers, "enricher "), "aggregator ")
+		allowed["$JS.API.CONSUMER.INFO."+stream+".c"] = tools
+		allowed["$JS.FC."+stream+".c.x"] = tools
+	}
+	for _, stream := range streams {
+		allowed["$JS.API.STREAM.CREATE."+stream] = "provisioner"
+		allowed["$JS.API.STREAM.UPDATE."+stream] = "provisioner"
+	}
+}
+
+var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ALERTS", "KV_WEIR_LEASES", "OTHER"}
+
+// subjects are all that there are to publish to: allowed to somebody, or to nobody.
+func subjects() []string {
+	all := slices.Collect(maps.Keys(allowed))
+	for _, s := range streams {
+		for _, verb := range []string{"INFO", "CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.GET", "MSG.DELETE", "LEADER.STEPDOWN", "PEER.REMOVE"} {
+			all = append(all, "$JS.API.STREAM."+verb+"."+s)
+		}
+		for _, verb := range []string{"CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"} {
+			all = append(all, "$JS.API.CONSUMER."+verb+"."+s+".c")
+		}
+		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "$KV.>", ">"} {
+			all = append(all, "$JS.API.CONSUMER.CREATE."+s+".c."+filter)
+		}
+		all = append(all, "$JS.API.CONSUMER.LIST."+s, "$JS.API.CONSUMER.NAMES."+s,
+			"$JS.API.DIRECT.GET."+s, "$JS.API.DIRECT.GET."+s+".weir.raw.p00.node1", "$JS.API.DIRECT.GET."+s+".weir.latency.shop.cart",
+			"$JS.ACK."+s+".c.1.1.1.1.0", "$JS.FC."+s+".c.x", "$JS.SNAPSHOT.ACK."+s+".x")
+	}
+	all = append(all,
+		"weir.raw.p00", "weir.raw.p00.node1.more", "weir.enriched.p00.more", "weir.commit.p00.more", "weir.live.latency.shop.cart",
+		"weir.alert.critical.slow", "weir.other", "other",
+		"$KV.WEIR_LEASES.other.p00", "$KV.WEIR_LEASES.enricher", "$KV.OTHER.enricher.p00",
+		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
+		"$JS.API.ACCOUNT.PURGE.x", "$JS.API.ACCOUNT.STREAM.MOVE.x.WEIR_RAW", "$JS.API.OTHER",
+		"$JS.EVENT.ADVISORY.x", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.INFO", "$SRV.PING", "_INBOX.x", "_R_.x")
+	for _, user := range components {
+		all = append(all, "_INBOX_"+user+".x")
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// listen are subjects to subscribe to, and who may.
+func listen() map[string]string {
+	who := map[string]string{"weir.live.latency.>": "subscriber events", "weir.live.latency.shop.*": "subscriber events"}
+	for _, s := range []string{
+		">", "*.>", "weir.>", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.alert.>", "weir.live.>",
+		"$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.WEIR_RAW", "$JS.ACK.>", "$JS.EVENT.ADVISORY.>", "$KV.>", "$SYS.>", "_INBOX.>", "_INBOX_*.>",
+	} {
+		who[s] = ""
+	}
+	for _, user := range components {
+		who["_INBOX_"+user+".>"] = user
+		who["_INBOX_"+user+".x.y"] = user
+	}
+	return who
+}
+
+var violation = regexp.MustCompile(`for (Publish|Subscription) to "([^"]+)"`)
+
+// matrix tries every subject as one user.
+func matrix(t *testing.T, i *installed, user string) {
+	var mu sync.Mutex
+	refused := map[string]bool{}
+	nc, err := nats.Connect(i.url(t, user), nats.RootCAs(i.ca), nats.CustomInboxPrefix("_INBOX_"+user),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if m := violation.FindStringSubmatch(err.Error()); m != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				refused[m[1]+" "+m[2]] = true
+			}
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	want := map[string]bool{}
+	for _, subject := range subjects() {
+		if !slices.Contains(strings.Fields(allowed[subject]), user) {
+			want["Publish "+subject] = true
+		}
+		if err := nc.Publish(subject, []byte("not a message of Weir")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for subject, who := range listen() {
+		if !slices.Contains(strings.Fields(who), user) {
+			want["Subscription "+subject] = true
+		}
+		if _, err := nc.SubscribeSync(subject); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(refused) >= len(want)
+	}, "%s: not all that should be is refused", user)
+	mu.Lock()
+	defer mu.Unlock()
+	for what := range refused {
+		if !want[what] {
+			t.Errorf("%s is refused: %s", user, what)
+		}
+	}
+	for what := range want {
+		if !refused[what] {
+			t.Errorf("%s may: %s", user, what)
+		}
+	}
+	t.Logf("%s: %d of %d refused", user, len(refused), len(subjects())+len(listen()))
+}
