@@ -3,7 +3,6 @@ package demo
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -22,8 +21,9 @@ const (
 	envRate    = "WEIR_SHOP_RATE"
 )
 
-// Child is one process of the shop: a service, or "load". It ends with ctx or
-// when lifeline does, and reads its addresses from the environment.
+// Child is one process of the shop that [Run] started: a service, or "load". It
+// ends with ctx or when lifeline does, and reads its addresses from the
+// environment.
 func Child(ctx context.Context, name string, lifeline io.Reader) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -31,45 +31,55 @@ func Child(ctx context.Context, name string, lifeline io.Reader) error {
 		_, _ = io.Copy(io.Discard, lifeline)
 		stop()
 	}()
-	listen := func() (net.Listener, error) { return net.FileListener(os.NewFile(listenerFD, "listener")) }
-	counts := filepath.Join(os.Getenv(envDir), CountsFile)
 	sh := newShop(func(service string) string { return os.Getenv(envAddress + service) })
-	return run(ctx, name, sh, listen, func(c *Counts) error { return c.writeFile(counts) })
+	if name == loadName {
+		rate, err := strconv.ParseFloat(os.Getenv(envRate), 64)
+		if err != nil {
+			return fmt.Errorf("read rate of the load: %w", err)
+		}
+		return newLoad(sh, filepath.Join(os.Getenv(envDir), CountsFile), rate).run(ctx)
+	}
+	s, err := find(name)
+	if err != nil {
+		return err
+	}
+	l, err := net.FileListener(os.NewFile(listenerFD, "listener"))
+	if err != nil {
+		return fmt.Errorf("take over listener: %w", err)
+	}
+	return s.serve(ctx, l, sh)
 }
 
-// Alone is one process of the shop without a parent, such as a container. A
-// service listens at address. The others are at the same port of the hosts
-// called shop-<service>, or where the environment says. The load generator
-// prints its counts to out, a line of JSON.
-func Alone(ctx context.Context, name, address string, out io.Writer) error {
-	_, port, err := net.SplitHostPort(address)
+// Alone is one process of the shop that nobody else started, as in a container:
+// a service that listens at addr, or "load". The others are at the addresses
+// in WEIR_SHOP_NAME, or else at the same port of hosts called like them.
+func Alone(ctx context.Context, name, addr string, rate float64) error {
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("address %q: want host:port: %w", address, err)
+		return fmt.Errorf("read address to listen at: %w", err)
 	}
 	sh := newShop(func(service string) string {
-		return cmp.Or(os.Getenv(envAddress+service), net.JoinHostPort("shop-"+service, port))
+		return cmp.Or(os.Getenv(envAddress+service), net.JoinHostPort(service, port))
 	})
-	listen := func() (net.Listener, error) { return net.Listen("tcp", address) }
-	return run(ctx, name, sh, listen, func(c *Counts) error { return json.NewEncoder(out).Encode(c) })
+	if name == loadName {
+		return newLoad(sh, "", rate).run(ctx)
+	}
+	s, err := find(name)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for the demo: %w", err)
+	}
+	return s.serve(ctx, l, sh)
 }
 
-func run(ctx context.Context, name string, sh *shop, listen func() (net.Listener, error), report func(*Counts) error) error {
-	if name == loadName {
-		rate, err := strconv.ParseFloat(cmp.Or(os.Getenv(envRate), fmt.Sprint(Rate)), 64)
-		if err != nil || rate <= 0 {
-			return fmt.Errorf("read rate of the load: %s is %q, not a number above 0", envRate, os.Getenv(envRate))
-		}
-		return newLoad(sh, rate, report).run(ctx)
-	}
+func find(name string) (service, error) {
 	for _, s := range services() {
-		if s.name != name {
-			continue
+		if s.name == name {
+			return s, nil
 		}
-		l, err := listen()
-		if err != nil {
-			return fmt.Errorf("listen for the demo: %w", err)
-		}
-		return s.serve(ctx, l, sh)
 	}
-	return fmt.Errorf("the demo shop has no service %q: there are %s and %s", name, strings.Join(names(), ", "), loadName)
+	return service{}, fmt.Errorf("the demo shop has no service %q; it has %s and %s", name, strings.Join(names(), ", "), loadName)
 }

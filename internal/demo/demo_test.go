@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -15,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // The test binary is also the shop's processes, and a parent to be killed.
@@ -78,50 +75,6 @@ func counts(t *testing.T, dir string) (c Counts) {
 		t.Fatal(err)
 	}
 	return c
-}
-
-// Each by itself, as in containers: the load's count is what it prints.
-func TestShopAlone(t *testing.T) {
-	t.Setenv(envRate, "100")
-	addresses := map[string]string{}
-	for _, name := range names() {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addresses[name] = l.Addr().String()
-		t.Setenv(envAddress+name, addresses[name])
-		l.Close()
-	}
-	serving, stop := context.WithCancel(t.Context())
-	var g errgroup.Group
-	for name, address := range addresses {
-		g.Go(func() error { return Alone(serving, name, address, io.Discard) })
-		eventually(t, name+" listens", func() bool {
-			c, err := net.Dial("tcp", address)
-			if err == nil {
-				c.Close()
-			}
-			return err == nil
-		})
-	}
-	loading, enough := context.WithTimeout(t.Context(), time.Second)
-	defer enough()
-	var out bytes.Buffer
-	if err := Alone(loading, "load", ":0", &out); err != nil {
-		t.Fatal(err)
-	}
-	stop()
-	if err := g.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	var c Counts
-	if err := json.Unmarshal(out.Bytes(), &c); err != nil || c.Sent == 0 || c.Answered != c.Sent || c.ByStatus["200"] == 0 {
-		t.Errorf("counts %s: %v", out.Bytes(), err)
-	}
-	if err := Alone(t.Context(), "nothing", ":0", io.Discard); err == nil || !strings.Contains(err.Error(), `no service "nothing": there are frontend, `) {
-		t.Errorf("error %v", err)
-	}
 }
 
 func TestShopCountsWhatItSends(t *testing.T) {
@@ -206,5 +159,29 @@ func TestShopEndsWhenAServiceDoes(t *testing.T) {
 	}
 	if left := running(dir); len(left) > 0 {
 		t.Errorf("still running: %v", left)
+	}
+}
+
+func TestServiceAlone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Alone(ctx, "catalogue", addr, 0) }()
+	sh := newShop(func(string) string { return addr })
+	eventually(t, "an answer", func() bool {
+		return sh.call(ctx, "GET", "catalogue", "/products").status == 200
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	err = Alone(t.Context(), "bank", addr, 0)
+	if err == nil || !strings.Contains(err.Error(), `no service "bank"; it has frontend`) {
+		t.Errorf("unknown service: %v", err)
 	}
 }

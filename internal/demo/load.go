@@ -33,17 +33,17 @@ type Counts struct {
 
 // load sends requests to the front end.
 type load struct {
-	shop   *shop
-	rate   float64             // requests a second
-	report func(*Counts) error // called at the end, and on SIGUSR1
+	shop *shop
+	file string  // of the counts; "" is standard output
+	rate float64 // requests a second
 
 	mu     sync.Mutex
 	counts Counts
 }
 
-func newLoad(sh *shop, rate float64, report func(*Counts) error) *load {
+func newLoad(sh *shop, file string, rate float64) *load {
 	return &load{
-		shop: sh, rate: rate, report: report,
+		shop: sh, file: file, rate: rate,
 		counts: Counts{PID: os.Getpid(), ByOperation: map[string]uint64{}, ByStatus: map[string]uint64{}},
 	}
 }
@@ -119,23 +119,20 @@ func (l *load) count(change func(*Counts)) {
 	change(&l.counts)
 }
 
+// write replaces the counts file at once, so that a reader never sees half.
 func (l *load) write() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.report(&l.counts); err != nil {
+	out, err := json.MarshalIndent(l.counts, "", "  ")
+	l.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("write counts: %w", err)
 	}
-	return nil
-}
-
-// writeFile replaces the counts file at once, so that a reader never sees half.
-func (c *Counts) writeFile(file string) error {
-	out, err := json.MarshalIndent(c, "", "  ")
-	if err != nil {
+	if l.file == "" {
+		_, err := fmt.Printf("%s\n", out)
 		return err
 	}
-	if err := os.WriteFile(file+".new", append(out, '\n'), 0o644); err != nil {
-		return err
+	if err := os.WriteFile(l.file+".new", append(out, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write counts: %w", err)
 	}
-	return os.Rename(file+".new", file)
+	return os.Rename(l.file+".new", l.file)
 }

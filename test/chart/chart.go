@@ -80,7 +80,7 @@ func Render(t testing.TB, args ...string) Objects {
 	objects := Objects{}
 	decoder := yaml.NewDecoder(bytes.NewReader(out))
 	for {
-		var o Object
+		var o map[string]any // and not Object, which inner maps would be too
 		err := decoder.Decode(&o)
 		if errors.Is(err, io.EOF) {
 			return objects
@@ -91,7 +91,7 @@ func Render(t testing.TB, args ...string) Objects {
 		if o == nil {
 			continue
 		}
-		key := fmt.Sprint(o["kind"], "/", o.At("metadata", "name"))
+		key := fmt.Sprint(o["kind"], "/", Object(o).At("metadata", "name"))
 		if objects[key] != nil {
 			t.Fatalf("%s is rendered twice", key)
 		}
@@ -106,9 +106,6 @@ func (o Object) At(path ...any) any {
 		switch s := step.(type) {
 		case string:
 			m, _ := at.(map[string]any)
-			if m == nil {
-				m, _ = at.(Object)
-			}
 			at = m[s]
 		case int:
 			list, _ := at.([]any)

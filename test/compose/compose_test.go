@@ -43,9 +43,9 @@ func TestShopByContainerName(t *testing.T) {
 	// The load comes last: what it sends before the agent captures isn't counted.
 	up := []string{"docker-compose", "up", "--detach", "--no-build"}
 	services := strings.Fields(d.run("docker-compose", "config", "--services"))
-	d.run(append(up, slices.DeleteFunc(services, func(s string) bool { return s == "shop-load" })...)...)
+	d.run(append(up, slices.DeleteFunc(services, func(s string) bool { return s == "load" })...)...)
 	d.eventually(time.Minute, "agent captures", func() error { return d.logged("weir-agent", "lane_opened") })
-	d.run(append(up, "shop-load")...)
+	d.run(append(up, "load")...)
 
 	d.eventually(2*time.Minute, "load has sent enough", func() error {
 		sent, err := d.sent()
@@ -107,9 +107,12 @@ func (d *docker) logged(container, what string) error {
 // sent is what the load generator says it did: it is asked, and prints it.
 func (d *docker) sent() (c demo.Counts, err error) {
 	_, _ = d.try("docker", "kill", "--signal", "USR1", "shop-load") // it may have been stopped
-	out, err := d.try("docker", "logs", "--tail", "1", "shop-load")
+	out, err := d.try("docker", "logs", "shop-load")
 	if err != nil {
 		return c, err
+	}
+	if at := strings.LastIndex(out, "\n}\n"); at >= 0 {
+		out = out[strings.LastIndex(out[:at], "\n{")+1 : at+3]
 	}
 	if err := json.Unmarshal([]byte(out), &c); err != nil {
 		return c, fmt.Errorf("decode counts %q: %w", out, err)

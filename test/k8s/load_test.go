@@ -43,10 +43,7 @@ func (c *cluster) shop(t *testing.T, namespace string) {
 	t.Helper()
 	var all []workload
 	for _, name := range []string{"frontend", "catalogue", "cart", "stock", "payment"} {
-		w := workload{
-			Name: "shop-" + name, Namespace: namespace, Image: weirImg, Replicas: 2, Port: 8080,
-			Args: "demo-shop, " + name + `, --listen, ":8080"`,
-		}
+		w := workload{Name: name, Namespace: namespace, Image: weirImg, Args: "shop, " + name, Replicas: 2, Port: 8080}
 		if name == "payment" {
 			w.Replicas = 1
 		}
