@@ -74,8 +74,11 @@ func (d *docker) start() {
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // it is told to end, or its log says why it did
+	}()
 	d.t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it ends what it started
 		select {
