@@ -45,10 +45,10 @@ cluster-down: ## stop it and leave nothing behind
 	@test/cluster/cluster down
 
 k8s: ## Weir on that cluster: names and counts of every request (root)
-	WEIR_REQUIRE=all go test -count=1 -v -timeout 30m ./test/k8s
+	WEIR_REQUIRE=all go test -tags installs -count=1 -v -timeout 30m ./test/k8s
 
 compose: ## docker-compose.yaml on a Docker engine of its own: every request counted (root)
-	WEIR_REQUIRE=all go test -count=1 -v -timeout 20m ./test/compose
+	WEIR_REQUIRE=all go test -tags installs -count=1 -v -timeout 20m ./test/compose
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@grep -rl '^func Fuzz' --include='*_test.go' . | while read -r f; do \

@@ -1,3 +1,5 @@
+//go:build installs
+
 package compose
 
 import (

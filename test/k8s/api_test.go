@@ -1,3 +1,5 @@
+//go:build installs
+
 package k8s
 
 import (
