@@ -3,6 +3,6 @@
 // but those that a test writes, and no kubelet: [API.RunPod] and [API.EndPod] do what
 // one would, to pods that controllers made.
 //
-// The binaries are those that test/cluster builds. Without them tests are
-// skipped, and fail where WEIR_REQUIRE=all is set.
+// The binaries are those that test/cluster builds. Tests are skipped unless
+// WEIR_REQUIRE=all is set, and then fail without them.
 package kube
