@@ -26,7 +26,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -34,7 +34,7 @@ imagePullSecrets:
 {{- /* Where pods go: (dict "priorityClassName" … "nodeSelector" … "tolerations" …). */ -}}
 {{- define "weir.placement" -}}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -116,11 +116,11 @@ seccompProfile: {type: RuntimeDefault}
           items: [{key: ca.crt, path: ca.crt}]
 {{- else }}
       - secret:
-          name: {{ $.Values.nats.external.credentialsSecret }}
+          name: {{ $.Values.nats.external.credentialsSecret | quote }}
           items: [{key: {{ .component }}.creds, path: {{ .component }}.creds}]
 {{- with $.Values.nats.external.caSecret }}
       - secret:
-          name: {{ . }}
+          name: {{ . | quote }}
           items: [{key: ca.crt, path: ca.crt}]
 {{- end }}
 {{- end }}
@@ -130,9 +130,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "weir.natsChecksum" -}}
 {{- if and .root.Values.nats.enabled .root.Values.nats.createSecrets -}}
 {{- $state := include "weir.nats.state" .root | fromYaml -}}
-checksum/nats-user: {{ printf "%s %s" (index $state.passwords .component) $state.ca | sha256sum | trunc 16 }}
+checksum/nats-user: {{ printf "%s %s" (index $state.passwords .component) $state.ca | sha256sum | trunc 16 | quote }}
 {{- else -}}
-checksum/nats-user: {{ toYaml .root.Values.nats.external | sha256sum | trunc 16 }}
+checksum/nats-user: {{ toYaml .root.Values.nats.external | sha256sum | trunc 16 | quote }}
 {{- end -}}
 {{- end }}
 
