@@ -13,7 +13,8 @@ import (
 )
 
 // TestLatencyIsWhatTheClientFelt compares p50 and p99 of a client that stamps
-// its own requests with both sides' in Weir: at most 2 % or 20 µs apart. Of
+// its own requests with both sides' in Weir: at most 2 % or 20 µs apart. At the
+// server's socket the client's two system calls aren't seen: 20 µs more. Of
 // three rounds the best counts: when the client isn't given a processor its own
 // clock stops late, now and then; an error of Weir's would be in every round.
 func TestLatencyIsWhatTheClientFelt(t *testing.T) {
@@ -49,6 +50,10 @@ func TestLatencyIsWhatTheClientFelt(t *testing.T) {
 	for _, kind := range kinds {
 		for _, side := range []string{"client", "server"} {
 			t.Run(kind.name+"-"+side, func(t *testing.T) {
+				bound := 20 * time.Microsecond
+				if side == "server" {
+					bound *= 2
+				}
 				over50, over99 := math.Inf(1), math.Inf(1) // as multiples of the bound
 				for _, round := range []string{"alfa", "bravo", "charlie"} {
 					name := kind.name + "-" + round
@@ -57,8 +62,8 @@ func TestLatencyIsWhatTheClientFelt(t *testing.T) {
 						t.Fatalf("%d rows of %s, want one: %+v", len(matched), name, matched)
 					}
 					row, r := matched[0], results[name]
-					over50 = min(over50, beyond(row.P50, r.Quantile(0.5)))
-					over99 = min(over99, beyond(row.P99, r.Quantile(0.99)))
+					over50 = min(over50, beyond(row.P50, r.Quantile(0.5), bound))
+					over99 = min(over99, beyond(row.P99, r.Quantile(0.99), bound))
 					t.Logf("%s: p50 %.3f ms, client %v; p99 %.3f ms, client %v", name, row.P50, r.Quantile(0.5), row.P99, r.Quantile(0.99))
 					if kind.name == "overloaded" && side == "server" {
 						checkWait(t, row, work)
@@ -72,10 +77,9 @@ func TestLatencyIsWhatTheClientFelt(t *testing.T) {
 	}
 }
 
-// beyond is the difference as a multiple of max(2 %, 20 µs).
-func beyond(ms float64, want time.Duration) float64 {
-	bound := max(0.02*float64(want), float64(20*time.Microsecond))
-	return math.Abs(ms*1e6-float64(want)) / bound
+// beyond is the difference as a multiple of the bound, or of 2 %.
+func beyond(ms float64, want, bound time.Duration) float64 {
+	return math.Abs(ms*1e6-float64(want)) / max(0.02*float64(want), float64(bound))
 }
 
 // checkWait: what isn't work was wait.
