@@ -46,7 +46,7 @@ func try(ctx context.Context, wait time.Duration, log *slog.Logger, do func() er
 			return err
 		}
 		if !waiting {
-			log.Warn("waiting_for_nats", "at_most", wait, "error", err)
+			log.Warn("waiting_for_nats", "at_most", wait.String(), "error", err)
 		}
 		select {
 		case <-time.After(tryEvery):
