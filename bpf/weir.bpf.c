@@ -543,7 +543,7 @@ static __always_inline void set_budget(struct half *h, const struct half *other,
 		h->pipelined = 1;
 		h->deep = h->bytes > PIPELINED_BYTES;
 	} else if (v == REQUEST) {
-		h->pipelined = 0;
+		h->pipelined = h->deep = 0;
 	}
 	if (h->pipelined && (v == REQUEST_WITHOUT_BODY || h->deep)) {
 		h->budget = UNLIMITED;
