@@ -18,10 +18,10 @@ import (
 // Config is what an enricher needs.
 type Config struct {
 	Bus      *bus.Conn
-	Holder   string               // name of this replica, unique among those that live at once
-	HTTP     string               // host:port for /healthz, /readyz, /metrics; "" serves nothing
-	Registry *prometheus.Registry // where its metrics go; nil means one of its own
-	NewNamer func() Namer         // nil means names of plain hosts, or of the cluster
+	Holder   string                  // name of this replica, unique among those that live at once
+	HTTP     string                  // host:port for /healthz, /readyz, /metrics; "" serves nothing
+	Registry *prometheus.Registry    // where its metrics go; nil means one of its own
+	NewNamer func(*neighbours) Namer // nil means names of plain hosts, or of the cluster
 
 	Kubernetes *kube.Config // whose pods these are; nil means plain hosts
 }
@@ -90,14 +90,14 @@ func namers(cfg *Config) (*kube.Cluster, error) {
 	case cfg.NewNamer != nil:
 		return nil, nil
 	case cfg.Kubernetes == nil:
-		cfg.NewNamer = func() Namer { return newHost() }
+		cfg.NewNamer = func(*neighbours) Namer { return newHost() }
 		return nil, nil
 	}
 	cluster, err := kube.New(*cfg.Kubernetes, cfg.Registry)
 	if err != nil {
 		return nil, err
 	}
-	cfg.NewNamer = func() Namer { return newKubernetes(cluster.Index, cluster.Stale, time.Now) }
+	cfg.NewNamer = func(far *neighbours) Namer { return newKubernetes(cluster.Index, cluster.Stale, time.Now, far) }
 	return cluster, nil
 }
 

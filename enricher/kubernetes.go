@@ -33,6 +33,7 @@ type kubernetes struct {
 	now     func() time.Time
 	host    *host // of processes outside pods
 	sockets *sockets
+	far     *neighbours // other partitions; nil if there are none
 
 	strangers map[netip.Addr]int64 // private addresses that are nobody's: since when
 	since     int64                // when the cluster was known first
@@ -43,10 +44,10 @@ type kubernetes struct {
 	stale bool
 }
 
-func newKubernetes(index *kube.Index, stale func() bool, now func() time.Time) *kubernetes {
+func newKubernetes(index *kube.Index, stale func() bool, now func() time.Time, far *neighbours) *kubernetes {
 	h := newHost()
 	return &kubernetes{
-		index: index, isStale: stale, now: now, host: h, sockets: h.sockets,
+		index: index, isStale: stale, now: now, host: h, sockets: h.sockets, far: far,
 		strangers: map[netip.Addr]int64{}, since: now().UnixNano(),
 	}
 }
@@ -60,6 +61,7 @@ func (k *kubernetes) Learn(f *proto.Frame) {
 	k.index.RLock()
 	defer k.index.RUnlock()
 	k.begin(f)
+	defer k.far.send(f)
 	for i := range f.Events {
 		e := &f.Events[i]
 		who, known, _ := k.local(e)
@@ -77,11 +79,47 @@ func (k *kubernetes) Learn(f *proto.Frame) {
 		if e.Flags&proto.FlagProcGuess != 0 && k.sockets.find(s, e.StartNS, e.EndNS) != nil {
 			continue
 		}
-		k.sockets.teach(s, who, e.StartNS, e.EndNS, slack)
+		owners := k.sockets.teach(s, who, e.StartNS, e.EndNS, slack)
 		if e.Side == proto.SideServer && who.Pod != "" && !isLoopback(e.Source.Addr()) {
+			owners = k.sockets.teach(answered(e.Source), who, e.StartNS, e.EndNS, clientSlack)
+		}
+		if k.far != nil && owners.isNews(e.EndNS) {
+			k.tellFar(e, who)
+		}
+	}
+}
+
+// tellFar tells the partition of the other end's node whose the local socket
+// is, if that can't be told from its address: a service has chosen the server,
+// or processes of a node share its address.
+func (k *kubernetes) tellFar(e *proto.Event, who *proto.Endpoint) {
+	local, remote := e.Source, e.Destination
+	if e.Side == proto.SideServer {
+		local, remote = remote, local
+	} else {
+		if e.Peer.IsValid() {
+			remote = e.Peer
+		}
+		owner, _ := k.index.At(local.Addr(), e.StartNS)
+		if _, shared := owner.(*kube.Node); !shared {
+			return
+		}
+	}
+	if owner, _ := k.index.At(remote.Addr(), e.StartNS); owner != nil && owner.On() != "" {
+		k.far.tell(owner.On(), e, who)
+	}
+}
+
+// hear takes what other partitions have told.
+func (k *kubernetes) hear(e *proto.Event, who *proto.Endpoint) {
+	slack := clientSlack
+	if e.Side == proto.SideServer {
+		slack = serverSlack
+		if who.Pod != "" {
 			k.sockets.teach(answered(e.Source), who, e.StartNS, e.EndNS, clientSlack)
 		}
 	}
+	k.sockets.teach(socketOf(0, e, e.Side), who, e.StartNS, e.EndNS, slack)
 }
 
 // answered is a client's socket, for finding out which pod a service chose.
@@ -109,6 +147,7 @@ func (k *kubernetes) Name(f *proto.Frame) Missing {
 	k.index.RLock()
 	defer k.index.RUnlock()
 	k.begin(f)
+	k.far.receive(k.hear)
 	missing := Nothing
 	for i := range f.Events {
 		e := &f.Events[i]

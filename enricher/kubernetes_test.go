@@ -26,7 +26,7 @@ func newTown() *town {
 	now := func() time.Time { return w.clock }
 	x := kube.NewIndex(now)
 	x.Filled()
-	w.kubernetes = newKubernetes(x, func() bool { return w.stale }, now)
+	w.kubernetes = newKubernetes(x, func() bool { return w.stale }, now, nil)
 	for i, name := range []string{"n1", "n2"} {
 		x.SetNode(&corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelTopologyZone: "z" + name[1:]}},

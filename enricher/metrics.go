@@ -3,8 +3,8 @@ package enricher
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	frames, events, undecodable, tooLarge, unresolved, stale, waited prometheus.Counter
-	lag                                                              *prometheus.GaugeVec
+	frames, events, undecodable, tooLarge, unresolved, stale, waited, heard prometheus.Counter
+	lag                                                                     *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -21,6 +21,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		unresolved:  counter("unresolved_total", "Events of which an end could not be named."),
 		stale:       counter("stale_total", "Events named while the Kubernetes API was away or behind."),
 		waited:      counter("waited_total", "Frames that waited for names."),
+		heard:       counter("sightings_total", "Sockets that the enrichers of other partitions have told of."),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "weir", Subsystem: "enricher", Name: "lag_frames", Help: "Raw frames not yet read.",
 		}, []string{"partition"}),

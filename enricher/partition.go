@@ -49,8 +49,12 @@ type waiting struct {
 // enrich goes on after the lane's last message until ctx ends or it fails.
 func enrich(ctx context.Context, cfg Config, m *metrics, log *slog.Logger, number uint32) error {
 	p := &partition{log: log, m: m, number: number}
-	p.namer = cfg.NewNamer()
-	var err error
+	far, err := meet(ctx, cfg.Bus, m, number)
+	if err != nil {
+		return err
+	}
+	defer far.leave()
+	p.namer = cfg.NewNamer(far)
 	p.lane, err = cfg.Bus.OpenLane(ctx, bus.LaneConfig{
 		Stream: proto.StreamEnriched, Subject: proto.EnrichedSubject(number), Input: true,
 	})

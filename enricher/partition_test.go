@@ -63,7 +63,7 @@ func (a *agent) publish(f *proto.Frame) {
 	a.send(data)
 }
 
-func plain() Namer { return newHost() }
+func plain(*neighbours) Namer { return newHost() }
 
 // run enriches partition 0 until stop is called.
 func run(t *testing.T, c *bus.Conn) (m *metrics, stop func()) {

@@ -71,7 +71,20 @@ const far = math.MaxInt64
 
 // owners are the last two workloads that had a socket: a port may be used
 // again while events of its previous owner are still to be named.
-type owners struct{ now, before span }
+type owners struct {
+	now, before span
+	told        int64 // when it was last told to another partition, in event time
+}
+
+// isNews tells whether another partition is to be told of an event that ended
+// then, and takes it that it is.
+func (o *owners) isNews(end int64) bool {
+	if end-o.told < int64(together)/2 {
+		return false
+	}
+	o.told = end
+	return true
+}
 
 // sockets remembers whose the sockets of a partition's nodes were. It is
 // bounded: what was not used during the last maxSockets insertions is forgotten.
@@ -108,7 +121,7 @@ func (t *sockets) node(name string) uint32 {
 }
 
 // teach says that during [start, end] the socket was who's.
-func (t *sockets) teach(s socket, who *proto.Endpoint, start, end, slack int64) {
+func (t *sockets) teach(s socket, who *proto.Endpoint, start, end, slack int64) *owners {
 	t.teachLocal(s)
 	o := t.get(s)
 	if o == nil {
@@ -122,8 +135,9 @@ func (t *sockets) teach(s socket, who *proto.Endpoint, start, end, slack int64) 
 	case o.before.who != nil && o.before.distance(start, end) == 0 && *o.before.who == *who:
 		// An event of the previous owner that comes late.
 	default:
-		o.before, o.now = o.now, span{who, start, end, slack}
+		o.before, o.now, o.told = o.now, span{who, start, end, slack}, 0
 	}
+	return o
 }
 
 // find returns whose the socket was during [start, end], or nil.

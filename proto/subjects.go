@@ -84,6 +84,11 @@ func RawPartitionSubjects(partition uint32) string {
 	return "weir.raw." + PartitionToken(partition) + ".*"
 }
 
+// SeenSubject is where the enrichers of other partitions tell a partition's
+// whose sockets they have seen, outside any stream: enriched frames whose events
+// have an address and a name at the end that was seen.
+func SeenSubject(partition uint32) string { return "weir.seen." + PartitionToken(partition) }
+
 // EnrichedSubject is the lane of a partition's enricher.
 func EnrichedSubject(partition uint32) string { return "weir.enriched." + PartitionToken(partition) }
 

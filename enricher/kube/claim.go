@@ -13,7 +13,10 @@ const second = int64(1e9)
 const skew = 2 * second
 
 // Owner is what an address belongs to: a [*Pod], a [*Service] or a [*Node].
-type Owner interface{ isOwner() }
+type Owner interface {
+	// On is the name of the node that has it, "" if none or many have.
+	On() string
+}
 
 // claim says when an address was who's: for certain during [sure, end), if that
 // isn't empty; possibly during [from, until).

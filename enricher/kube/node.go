@@ -23,6 +23,9 @@ type Node struct {
 // processes is meant.
 func (n *Node) Endpoint() *proto.Endpoint { return n.end }
 
+// On is the name of the node.
+func (n *Node) On() string { return n.name }
+
 // Zone is the node's, or "".
 func (n *Node) Zone() string { return n.zone }
 

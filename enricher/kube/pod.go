@@ -53,9 +53,13 @@ type Container struct {
 	n   int // in version.ends
 }
 
-func (*Pod) isOwner()     {}
-func (*Node) isOwner()    {}
-func (*Service) isOwner() {}
+// On is the name of the pod's node.
+func (p *Pod) On() string {
+	if p.node == nil {
+		return ""
+	}
+	return p.node.name
+}
 
 // Endpoint is what the container was called at time t. It is the pod's
 // without a container's name if the container is zero but for its Pod. Then

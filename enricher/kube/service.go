@@ -44,6 +44,9 @@ type slice struct {
 
 func (s *Service) key() string { return s.namespace + "/" + s.name }
 
+// On is "": a service is on no node.
+func (s *Service) On() string { return "" }
+
 // Name is the service's.
 func (s *Service) Name() string { return s.name }
 

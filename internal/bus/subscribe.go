@@ -32,11 +32,20 @@ func (c *Conn) LastMessages(ctx context.Context, stream, subjects string) ([]Mes
 	}
 }
 
+// Tell publishes outside any stream: at most once.
+func (c *Conn) Tell(subject string, data []byte) error {
+	if err := c.nc.Publish(subject, data); err != nil {
+		return fmt.Errorf("publish to %s: %w", subject, err)
+	}
+	return nil
+}
+
 // Subscribe calls handle for messages as they are published to subject,
 // outside any stream: at most once. Sequence and Time are those of the
-// stream if it republished the message. Of Weir's subjects only
-// proto.SubjectsLive is for this: the others show what was refused later. It returns when ctx ends. handle runs on one goroutine; while it is
-// too slow messages are dropped and counted in [Stats].
+// stream if it republished the message. Of streams' subjects only
+// proto.SubjectsLive is for this: the others show what was refused later. It
+// returns when ctx ends. handle runs on one goroutine; while it is too slow
+// messages are dropped and counted in [Stats].
 func (c *Conn) Subscribe(ctx context.Context, subject string, handle func(Message)) error {
 	sub, err := c.nc.SubscribeSync(subject)
 	if err != nil {

@@ -162,6 +162,7 @@ var allowed = map[string]string{
 	"$JS.API.DIRECT.GET.WEIR_RAW.weir.raw.p00.node1": "agent",
 
 	"weir.enriched.p00":              "enricher",
+	"weir.seen.p00":                  "enricher",
 	"$KV.WEIR_LEASES.enricher.p00":   "enricher",
 	"weir.latency.shop.cart":         "aggregator",
 	"weir.commit.p00":                "aggregator",
@@ -242,7 +243,7 @@ func subjects() []string {
 
 // listen are subjects to subscribe to, and who may.
 func listen() map[string]string {
-	who := map[string]string{"weir.live.latency.>": "subscriber events", "weir.live.latency.shop.*": "subscriber events"}
+	who := map[string]string{"weir.seen.p00": "enricher", "weir.live.latency.>": "subscriber events", "weir.live.latency.shop.*": "subscriber events"}
 	for _, s := range []string{
 		">", "*.>", "weir.>", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.alert.>", "weir.live.>",
 		"$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.WEIR_RAW", "$JS.ACK.>", "$JS.EVENT.ADVISORY.>", "$KV.>", "$SYS.>", "_INBOX.>", "_INBOX_*.>",
