@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/weirstream/weir/bpf"
 	"github.com/weirstream/weir/internal/bus"
@@ -43,6 +46,10 @@ func traffic() {
 		}
 	})
 	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	go answerNames()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", testDNS)
+	}}
 	server := &http.Server{Addr: os.Getenv("WEIR_TEST_ADDR"), Handler: mux}
 	go func() { _ = server.ListenAndServe() }()
 	in := bufio.NewScanner(os.Stdin)
@@ -69,6 +76,39 @@ func traffic() {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
 		fmt.Println(resp.StatusCode)
+	}
+}
+
+const testDNS = "127.0.0.77:53"
+
+// answerNames is a DNS server: every name has the address 127.0.0.1.
+func answerNames() {
+	conn, err := net.ListenPacket("udp", testDNS)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	buf := make([]byte, 512)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		var m dnsmessage.Message
+		if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 {
+			continue
+		}
+		q := m.Questions[0]
+		m.Response, m.Additionals = true, nil
+		if q.Type == dnsmessage.TypeA {
+			m.Answers = []dnsmessage.Resource{{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 60},
+				Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
+			}}
+		}
+		if data, err := m.Pack(); err == nil {
+			_, _ = conn.WriteTo(data, from)
+		}
 	}
 }
 
@@ -220,6 +260,24 @@ func TestEveryRequestBecomesTwoEvents(t *testing.T) {
 	}
 	if len(got) > 0 {
 		t.Errorf("unexpected: %v", got)
+	}
+}
+
+// A client's events have the name by which it asked for the server's address.
+func TestAServersNameIsTheOneAskedFor(t *testing.T) {
+	const port = ":18394"
+	require(t)
+	cgroup := group(t)
+	events, _, _ := measure(t, Config{Cgroup: cgroup}, func() {
+		c := startTraffic(t, "127.0.0.1"+port, cgroup)
+		c.do(t, "GET", "http://Shop.Example"+port+"/users/1", "200")
+	})
+	got := map[string]int{}
+	for _, e := range events {
+		got[e.Side.String()+" "+e.ServerName]++
+	}
+	if len(got) != 2 || got["client shop.example"] != 1 || got["server "] != 1 {
+		t.Errorf("names of servers: %v", got)
 	}
 }
 

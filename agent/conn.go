@@ -26,6 +26,7 @@ type conn struct {
 	known   bool // its addresses are: a REC_CONN came
 	tuple   tuple
 	peer    netip.AddrPort
+	name    string // by which the remote address was asked for
 	process *process
 	cgroup  uint64
 	guess   bool // the process is

@@ -22,6 +22,7 @@ func (l *loop) exchange(c *conn, x *protocol.Exchange) {
 	e.Side, e.Source, e.Destination = proto.SideServer, c.tuple.remote, c.tuple.local
 	if x.RequestDir == protocol.Out {
 		e.Side, e.Source, e.Destination = proto.SideClient, c.tuple.local, c.tuple.remote
+		e.ServerName = c.name
 	}
 	e.Peer = c.peer
 	e.NetNS = c.tuple.netns

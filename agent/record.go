@@ -44,7 +44,7 @@ func decode(sample []byte, r *record) error {
 	r.info, r.data = nil, nil
 	rest := sample[recordSize:]
 	switch r.Kind {
-	case bpf.KindConn, bpf.KindProc, bpf.KindEarly:
+	case bpf.KindConn, bpf.KindProc, bpf.KindEarly, bpf.KindAnswer:
 		if len(rest) < infoSize {
 			return errShortRecord
 		}

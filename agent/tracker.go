@@ -31,6 +31,7 @@ type tracker struct {
 	early   map[tuple]earlySegment
 	shared  *http1.Shared
 	procs   *processes
+	names   names
 	reads   bool // the kernel tells of reads
 	emit    func(*conn, *protocol.Exchange)
 	lost    func(reason, unit string, n uint64)
@@ -59,8 +60,12 @@ func newTracker(limit int, procs *processes, emit func(*conn, *protocol.Exchange
 
 // record takes the next record of the ring.
 func (t *tracker) record(r *record) {
-	if r.Kind == bpf.KindEarly {
+	switch r.Kind {
+	case bpf.KindEarly:
 		t.hold(r)
+		return
+	case bpf.KindAnswer:
+		t.names.learn(r.info.Cgroup, r.data)
 		return
 	}
 	c := t.conns[r.Cookie]
@@ -155,6 +160,7 @@ func (t *tracker) identify(c *conn, r *record) {
 	if r.Kind == bpf.KindConn {
 		c.peer = infoPeer(i)
 		c.cgroup = i.Cgroup
+		c.name = t.names.find(c.cgroup, c.tuple.remote.Addr())
 	}
 	c.guess = r.has(bpf.FlagGuess)
 	c.process = t.procs.lookup(i.Tgid, infoComm(i), c.cgroup, int64(r.TimeNs))

@@ -21,13 +21,14 @@ type (
 
 // Kinds and flags of a [Record].
 const (
-	KindData  = uint8(weirRecordKindREC_DATA)
-	KindConn  = uint8(weirRecordKindREC_CONN)
-	KindProc  = uint8(weirRecordKindREC_PROC)
-	KindRead  = uint8(weirRecordKindREC_READ)
-	KindFIN   = uint8(weirRecordKindREC_FIN)
-	KindClose = uint8(weirRecordKindREC_CLOSE)
-	KindEarly = uint8(weirRecordKindREC_EARLY)
+	KindData   = uint8(weirRecordKindREC_DATA)
+	KindConn   = uint8(weirRecordKindREC_CONN)
+	KindProc   = uint8(weirRecordKindREC_PROC)
+	KindRead   = uint8(weirRecordKindREC_READ)
+	KindFIN    = uint8(weirRecordKindREC_FIN)
+	KindClose  = uint8(weirRecordKindREC_CLOSE)
+	KindEarly  = uint8(weirRecordKindREC_EARLY)
+	KindAnswer = uint8(weirRecordKindREC_ANSWER)
 
 	FlagOut    = uint16(weirRecordFlagFLAG_OUT)
 	FlagTurn   = uint16(weirRecordFlagFLAG_TURN)

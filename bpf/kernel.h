@@ -60,6 +60,7 @@ struct task_struct {
 #define TCP_CLOSE_STATE       7
 #define TCP_LISTEN_STATE      10 /* TCP_LISTEN */
 #define IPPROTO_TCP           6
+#define IPPROTO_UDP           17
 #define AF_INET_              2
 
 /* Loads 1 to max bytes; false if n is 0, more than max, or the packet shorter.

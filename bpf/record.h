@@ -12,6 +12,7 @@ enum record_kind {
 	REC_FIN,      /* a direction ended; seq is that of the FIN */
 	REC_CLOSE,    /* the socket is gone, or must be forgotten (FLAG_FORGET) */
 	REC_EARLY,    /* a segment that reached the listener: info instead of cookie */
+	REC_ANSWER,   /* of a DNS server: of info only cgroup is filled */
 };
 
 enum record_flag {
@@ -26,10 +27,10 @@ enum record_flag {
 };
 
 /* Followed by caplen bytes of payload (REC_DATA), or by a conn_info and then
- * caplen bytes (REC_CONN, REC_PROC, REC_EARLY). */
+ * caplen bytes (REC_CONN, REC_PROC, REC_EARLY, REC_ANSWER). */
 struct record {
 	__u64 time_ns; /* boot time */
-	__u64 cookie;  /* of the socket; 0 in REC_EARLY */
+	__u64 cookie;  /* of the socket; 0 in REC_EARLY and REC_ANSWER */
 	__u64 number;  /* of this record among those of its CPU */
 	__u64 tail;    /* last 8 bytes of the payload as they are in memory */
 	__u64 read_ns; /* boot time of a read not reported before, or 0 */

@@ -3,7 +3,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Sees every TCP segment of the host's sockets, decides which connections may
  * carry a protocol that the agent parses, and sends it the head of each piece
- * of payload with its time. Parses no protocol and alters no packet. */
+ * of payload with its time; and the answers of DNS servers. Parses no protocol
+ * and alters no packet. */
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <bpf/bpf_core_read.h>
@@ -426,32 +427,86 @@ static __always_inline void announce(struct __sk_buff *skb, const struct packet 
 	st->announced = emit_conn(st, REC_CONN, skc, bpf_sk_cgroup_id(sk), nat ? &peer : NULL);
 }
 
+/* A record of what has no socket state. */
+struct loose_record {
+	struct record r;
+	struct conn_info i;
+	__u8 data[1024];
+};
+
+static __always_inline struct loose_record *reserve_loose(struct counters *c, __u8 kind,
+							  __u16 flags)
+{
+	struct loose_record *l = bpf_ringbuf_reserve(&ring, sizeof(*l), 0);
+
+	if (!l) {
+		lost_record(c);
+		return NULL;
+	}
+	__builtin_memset(l, 0, sizeof(struct record) + sizeof(struct conn_info));
+	l->r.time_ns = bpf_ktime_get_boot_ns();
+	l->r.kind = kind;
+	l->r.flags = flags;
+	number(&l->r, c);
+	return l;
+}
+
+static __always_inline void load_loose(struct __sk_buff *skb, __u32 off, __u32 n,
+				       struct loose_record *l)
+{
+	if (n > sizeof(l->data))
+		n = sizeof(l->data);
+	if (load_bytes(skb, off, l->data, n, sizeof(l->data)))
+		l->r.caplen = n;
+}
+
+/* What isn't TCP may be a DNS server's answer: it names addresses. */
+static __always_inline void maybe_answer(struct __sk_buff *skb)
+{
+	struct counters *c = counters();
+	struct bpf_sock *sk = skb->sk;
+	struct {
+		__be16 source, destination, length, checksum;
+		__u8 id[2], flags[2];
+		__be16 questions, answers;
+	} h;
+	struct loose_record *l;
+	__u8 first, protocol;
+	__u32 off;
+
+	if (!c || !sk || bpf_skb_load_bytes(skb, 0, &first, 1))
+		return;
+	off = first >> 4 == 4 ? (first & 15) * 4 : sizeof(struct ipv6_header);
+	if (bpf_skb_load_bytes(skb, first >> 4 == 4 ? 9 : 6, &protocol, 1) ||
+	    protocol != IPPROTO_UDP || bpf_skb_load_bytes(skb, off, &h, sizeof(h)))
+		return;
+	if (h.source != bpf_htons(53) || !(h.flags[0] & 0x80) || h.flags[1] & 15 || !h.answers)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return;
+	l = reserve_loose(c, REC_ANSWER, 0);
+	if (!l)
+		return;
+	l->i.cgroup = bpf_sk_cgroup_id(sk);
+	load_loose(skb, off + 8, skb->len - off - 8, l);
+	bpf_ringbuf_submit(l, wake(&l->r));
+}
+
 static __always_inline void early_segment(struct __sk_buff *skb, const struct packet *p,
 					  const struct sock_common *skc)
 {
-	struct {
-		struct record r;
-		struct conn_info i;
-		__u8 data[1024];
-	} *e;
+	struct loose_record *e;
 	struct early_key key = {};
 	struct counters *c = counters();
-	__u32 n = p->len;
 
 	if (!c || peek(skb, p) == NO || is_own(skc))
 		return;
-	e = bpf_ringbuf_reserve(&ring, sizeof(*e), 0);
-	if (!e) {
-		lost_record(c);
+	e = reserve_loose(c, REC_EARLY, FLAG_TURN | FLAG_FRESH);
+	if (!e)
 		return;
-	}
-	__builtin_memset(e, 0, sizeof(struct record) + sizeof(struct conn_info));
-	e->r.time_ns = bpf_ktime_get_boot_ns();
 	e->r.seq = p->seq;
 	e->r.len = p->len;
-	e->r.kind = REC_EARLY;
-	e->r.flags = FLAG_TURN | FLAG_FRESH;
-	number(&e->r, c);
 	e->i.netns = key.netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
 	e->i.lport = key.lport = p->dport;
 	e->i.rport = key.rport = p->sport;
@@ -465,10 +520,7 @@ static __always_inline void early_segment(struct __sk_buff *skb, const struct pa
 	}
 	__builtin_memcpy(e->i.laddr, key.laddr, 16);
 	__builtin_memcpy(e->i.raddr, key.raddr, 16);
-	if (n > sizeof(e->data))
-		n = sizeof(e->data);
-	if (load_bytes(skb, p->off, e->data, n, sizeof(e->data)))
-		e->r.caplen = n;
+	load_loose(skb, p->off, p->len, e);
 	bpf_map_update_elem(&early, &key, &p->seq, BPF_ANY);
 	bpf_ringbuf_submit(e, wake(&e->r));
 }
@@ -572,8 +624,13 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 	struct half *h, *other;
 	bool connects, turn, live;
 
-	if (!sk || !parse(skb, &p))
+	if (!sk)
 		return 1;
+	if (!parse(skb, &p)) {
+		if (!egress)
+			maybe_answer(skb);
+		return 1;
+	}
 	connects = egress && p.syn && !p.ack;
 	if (!p.len && !p.fin && !p.rst && !connects)
 		return 1;

@@ -80,13 +80,14 @@ const (
 type weirRecordKind uint32
 
 const (
-	weirRecordKindREC_DATA  weirRecordKind = 1
-	weirRecordKindREC_CONN  weirRecordKind = 2
-	weirRecordKindREC_PROC  weirRecordKind = 3
-	weirRecordKindREC_READ  weirRecordKind = 4
-	weirRecordKindREC_FIN   weirRecordKind = 5
-	weirRecordKindREC_CLOSE weirRecordKind = 6
-	weirRecordKindREC_EARLY weirRecordKind = 7
+	weirRecordKindREC_DATA   weirRecordKind = 1
+	weirRecordKindREC_CONN   weirRecordKind = 2
+	weirRecordKindREC_PROC   weirRecordKind = 3
+	weirRecordKindREC_READ   weirRecordKind = 4
+	weirRecordKindREC_FIN    weirRecordKind = 5
+	weirRecordKindREC_CLOSE  weirRecordKind = 6
+	weirRecordKindREC_EARLY  weirRecordKind = 7
+	weirRecordKindREC_ANSWER weirRecordKind = 8
 )
 
 type weirSocketState struct {

@@ -13,6 +13,7 @@ const (
 	kindContainer = "container"
 	kindProcess   = "process"
 	kindAddress   = "address"
+	kindDomain    = "domain"
 )
 
 const (
@@ -135,10 +136,11 @@ func (h *host) nameRemote(node uint32, e *proto.Event, addr netip.AddrPort, end 
 		*end = *who
 		return Nothing
 	}
-	*end = *h.externalEnd(addr.Addr())
 	if !h.sockets.isLocal(s, addr.Addr()) {
+		h.nameOutside(e, addr.Addr(), end)
 		return Nothing
 	}
+	*end = *h.externalEnd(addr.Addr())
 	e.Flags |= proto.FlagUnresolved
 	return NextFrame
 }
@@ -211,6 +213,16 @@ func cloneProcess(p *proto.Process) proto.Process {
 		ContainerName: strings.Clone(p.ContainerName),
 		PodUID:        strings.Clone(p.PodUID),
 	}
+}
+
+// nameOutside names an end that is elsewhere by the domain name that the client
+// asked for, if that was seen.
+func (h *host) nameOutside(e *proto.Event, a netip.Addr, end *proto.Endpoint) {
+	if e.Side == proto.SideClient && e.ServerName != "" {
+		*end = proto.Endpoint{Namespace: proto.NamespaceExternal, Workload: e.ServerName, Kind: kindDomain}
+		return
+	}
+	*end = *h.externalEnd(a)
 }
 
 // externalEnd is an end that only its address is known of.

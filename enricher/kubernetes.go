@@ -334,10 +334,11 @@ func (k *kubernetes) nameStranger(e *proto.Event, a netip.Addr, ours bool, end *
 		e.Flags |= proto.FlagUnresolved
 		return NextFrame
 	}
-	*end = *k.host.externalEnd(a)
 	if !ours && k.isExternal(a, e.StartNS) {
+		k.host.nameOutside(e, a, end)
 		return Nothing
 	}
+	*end = *k.host.externalEnd(a)
 	e.Flags |= proto.FlagUnresolved
 	return Anything
 }

@@ -98,6 +98,7 @@ func TestKubernetesNames(t *testing.T) {
 	server := func(p proto.Process, source, destination string) proto.Event {
 		return seen(proto.SideServer, p, source, destination, 0)
 	}
+	asked := func(e proto.Event) proto.Event { e.ServerName = "api.example.com"; return e }
 	for _, tt := range []struct {
 		name       string
 		learn      *proto.Frame // of another node
@@ -131,6 +132,7 @@ func TestKubernetesNames(t *testing.T) {
 		{name: "a pod's loopback", frame: on("n2", server(in("cart-0"), "127.0.0.1:5", "127.0.0.1:80")), from: cart0, to: cart0},
 		{name: "a node's loopback", frame: on("n2", client(kubelet, "127.0.0.1:5", "127.0.0.1:80")), from: "host/unit/kubelet::::n2:z2", to: node2, unresolved: true, missing: NextFrame},
 		{name: "outside", frame: on("n1", client(in("web-0"), "10.244.1.5:40000", "203.0.113.9:443")), from: web, to: "external/address/203.0.113.9:::::"},
+		{name: "outside, by name", frame: on("n1", asked(client(in("web-0"), "10.244.1.5:40000", "203.0.113.9:443"))), from: web, to: "external/domain/api.example.com:::::"},
 		{name: "in a node's range, nobody's", frame: on("n1", client(in("web-0"), "10.244.1.5:40000", "10.244.2.99:80")), from: web, to: "external/address/10.244.2.99:::::", unresolved: true, missing: Anything},
 		{name: "private, nobody's yet", frame: on("n1", client(in("web-0"), "10.244.1.5:40000", "172.31.0.9:80")), from: web, to: "external/address/172.31.0.9:::::", unresolved: true, missing: Anything},
 		{

@@ -28,6 +28,7 @@ const (
 	colDestinationPort
 	colPeerAddr
 	colPeerPort
+	colServerName
 	colNetNS
 	colPID
 	colProcess
@@ -51,7 +52,7 @@ var columnNames = [numColumns]string{
 	colMethod: "method", colRoute: "route", colStatus: "status", colError: "error",
 	colSourceAddr: "source_addr", colSourcePort: "source_port",
 	colDestinationAddr: "destination_addr", colDestinationPort: "destination_port",
-	colPeerAddr: "peer_addr", colPeerPort: "peer_port",
+	colPeerAddr: "peer_addr", colPeerPort: "peer_port", colServerName: "server_name",
 	colNetNS: "netns", colPID: "pid", colProcess: "process",
 	colUnit: "unit", colContainer: "container", colContainerName: "container_name", colPodUID: "pod_uid",
 	colFlags: "flags", colTraceID: "trace_id", colSpanID: "span_id",

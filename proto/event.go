@@ -39,7 +39,7 @@ type Process struct {
 type Endpoint struct {
 	Namespace string // Kubernetes namespace, "host" on a plain host, "external" outside
 	Workload  string // name of the owner of the owner, systemd unit, container or process name
-	Kind      string // Deployment, StatefulSet, …; unit, container, process, address on a host
+	Kind      string // Deployment, StatefulSet, …; unit, container, process on a host; address, domain outside
 	Pod       string
 	Service   string
 	Node      string
@@ -85,6 +85,9 @@ type Event struct {
 	Source      netip.AddrPort // as the local socket has it
 	Destination netip.AddrPort
 	Peer        netip.AddrPort // the real remote address where NAT hides it behind Destination; zero if none
+
+	// ServerName is the domain name that the client had Destination from, or "".
+	ServerName string `json:",omitempty"`
 
 	NetNS   uint32 // inode of the socket's network namespace
 	Process Process

@@ -239,6 +239,7 @@ func (d *decoder) takeSocket(e *Event, i int) {
 	e.Source = netip.AddrPortFrom(d.addr(v[colSourceAddr][i]), uint16(v[colSourcePort][i]))
 	e.Destination = netip.AddrPortFrom(d.addr(v[colDestinationAddr][i]), uint16(v[colDestinationPort][i]))
 	e.Peer = netip.AddrPortFrom(d.addr(v[colPeerAddr][i]), uint16(v[colPeerPort][i]))
+	e.ServerName = d.dict[v[colServerName][i]]
 	e.Process.PID = uint32(v[colPID][i])
 	e.Process.Name = d.dict[v[colProcess][i]]
 	e.Process.Unit = d.dict[v[colUnit][i]]

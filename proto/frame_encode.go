@@ -174,6 +174,7 @@ func (enc *encoder) putSocket(e *Event, i int) {
 	v[colDestinationPort][i] = uint64(e.Destination.Port())
 	v[colPeerAddr][i] = d.addr(e.Peer.Addr())
 	v[colPeerPort][i] = uint64(e.Peer.Port())
+	v[colServerName][i] = d.string(e.ServerName)
 	v[colPID][i] = uint64(e.Process.PID)
 	v[colProcess][i] = d.string(e.Process.Name)
 	v[colUnit][i] = d.string(e.Process.Unit)

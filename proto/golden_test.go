@@ -35,6 +35,14 @@ func exampleContainer() *Frame {
 	return f
 }
 
+// exampleServerName has server_name, which came after that.
+func exampleServerName() *Frame {
+	f := shop(7, 3, false)
+	f.Events[2].Destination = netip.MustParseAddrPort("203.0.113.9:80")
+	f.Events[2].ServerName = "api.example.com"
+	return f
+}
+
 func exampleLatency() *Latency {
 	return &Latency{
 		V: LatencyVersion, Cluster: "shop-eu", Namespace: "shop", Workload: "cart", WorkloadKind: "Deployment",
@@ -163,11 +171,12 @@ func encodedExamples(t testing.TB) map[string][]byte {
 		return b
 	}
 	return map[string][]byte{
-		"raw.v1":      must(exampleFrame(false).Append(nil)),
-		"enriched.v1": must(exampleFrame(true).Append(nil)),
-		"raw.v1.name": must(exampleContainer().Append(nil)),
-		"latency.v1":  must(EncodeLatency(exampleLatency())),
-		"commit.v1":   must(EncodeCommit(exampleCommit())),
+		"raw.v1":        must(exampleFrame(false).Append(nil)),
+		"enriched.v1":   must(exampleFrame(true).Append(nil)),
+		"raw.v1.name":   must(exampleContainer().Append(nil)),
+		"raw.v1.server": must(exampleServerName().Append(nil)),
+		"latency.v1":    must(EncodeLatency(exampleLatency())),
+		"commit.v1":     must(EncodeCommit(exampleCommit())),
 	}
 }
 

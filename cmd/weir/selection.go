@@ -28,7 +28,7 @@ func kindOf(prefix string) string {
 		return query.KindPod
 	case "svc", "service", "services":
 		return query.KindService
-	case "unit", "container", "process", "address":
+	case "unit", "container", "process", "address", "domain":
 		return strings.ToLower(prefix)
 	}
 	return ""
