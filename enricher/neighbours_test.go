@@ -61,7 +61,7 @@ func TestNeighboursTell(t *testing.T) {
 			here, e := at[tt.frame.Node], &tt.frame.Events[0]
 			bustest.Eventually(t, func() bool {
 				at[tt.far.Node].Learn(tt.far) // again: the subscription may be younger than the first
-				tt.far.Events[0].EndNS += int64(together)
+				tt.far.Events[0].EndNS += together
 				here.Learn(tt.frame)
 				here.Name(tt.frame)
 				return say(&e.From) == tt.from && say(&e.To) == tt.to

@@ -79,7 +79,7 @@ type owners struct {
 // isNews tells whether another partition is to be told of an event that ended
 // then, and takes it that it is.
 func (o *owners) isNews(end int64) bool {
-	if end-o.told < int64(together)/2 {
+	if end-o.told < together/2 {
 		return false
 	}
 	o.told = end

@@ -28,7 +28,8 @@ type Index struct {
 	sync.RWMutex
 	now func() time.Time
 
-	addrs      map[netip.Addr]claims
+	addrs      addresses
+	fronts     addresses            // of load balancers: they count if the address is in addrs of nobody
 	pods       map[string]*Pod      // by UID; static pods by that of their cgroup, too
 	containers map[string]Container // by container id
 	services   map[string]*Service  // by namespace/name
@@ -45,7 +46,8 @@ type Index struct {
 func NewIndex(now func() time.Time) *Index {
 	return &Index{
 		now:        now,
-		addrs:      map[netip.Addr]claims{},
+		addrs:      addresses{},
+		fronts:     addresses{},
 		pods:       map[string]*Pod{},
 		containers: map[string]Container{},
 		services:   map[string]*Service{},
@@ -75,6 +77,9 @@ func (x *Index) At(a netip.Addr, t int64) (who Owner, ours bool) {
 	if c, ok := x.addrs[a]; ok {
 		return c.at(t), true
 	}
+	if who := x.fronts[a].at(t); who != nil {
+		return who, true
+	}
 	for _, n := range x.lengths {
 		if p, err := a.Prefix(n); err == nil && x.ranges[p] > 0 {
 			return nil, true
@@ -100,9 +105,12 @@ func (x *Index) Filled() {
 	x.filling = false
 }
 
+// addresses is who has or had them.
+type addresses map[netip.Addr]claims
+
 // claim says that who has the address since from, for certain since sure.
-func (x *Index) claim(a netip.Addr, who Owner, from, sure int64) {
-	c := x.addrs[a]
+func (m addresses) claim(a netip.Addr, who Owner, from, sure int64) {
+	c := m[a]
 	if own := c.of(who); own != nil {
 		own.from, own.sure = min(own.from, from), min(own.sure, sure)
 		own.end, own.until = forever, forever
@@ -111,14 +119,25 @@ func (x *Index) claim(a netip.Addr, who Owner, from, sure int64) {
 	if len(c) >= maxClaims {
 		c = slices.Delete(c, 0, 1)
 	}
-	x.addrs[a] = append(c, claim{who, from, sure, forever, forever})
+	m[a] = append(c, claim{who, from, sure, forever, forever})
 }
 
 // release says that who certainly had the address until end, and no longer
 // than until.
-func (x *Index) release(a netip.Addr, who Owner, end, until int64) {
-	if own := x.addrs[a].of(who); own != nil && own.until == forever {
+func (m addresses) release(a netip.Addr, who Owner, end, until int64) {
+	if own := m[a].of(who); own != nil && own.until == forever {
 		own.end, own.until = min(end, until), until
+	}
+}
+
+func (m addresses) sweep(old int64) {
+	for a, c := range m {
+		c = slices.DeleteFunc(c, func(s claim) bool { return s.until < old })
+		if len(c) == 0 {
+			delete(m, a)
+		} else {
+			m[a] = c
+		}
 	}
 }
 
@@ -127,14 +146,8 @@ func (x *Index) sweep() {
 	x.Lock()
 	defer x.Unlock()
 	old := x.now().UnixNano() - retention
-	for a, c := range x.addrs {
-		c = slices.DeleteFunc(c, func(s claim) bool { return s.until < old })
-		if len(c) == 0 {
-			delete(x.addrs, a)
-		} else {
-			x.addrs[a] = c
-		}
-	}
+	x.addrs.sweep(old)
+	x.fronts.sweep(old)
 	for uid, p := range x.pods {
 		if p.gone < old {
 			delete(x.pods, uid)

@@ -218,6 +218,8 @@ func TestDualStack(t *testing.T) {
 	w.SetPod(p)
 	s := service("cart", "10.96.0.1")
 	s.Spec.ClusterIPs = append(s.Spec.ClusterIPs, "fd00:96::1", "None", "")
+	s.Spec.ExternalIPs = []string{"203.0.113.7"}
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "2001:db8::7"}, {IP: "192.168.0.1"}, {Hostname: "lb.example"}}
 	w.SetService(s)
 	w.SetNode(&corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.0.0.0/24", "fd00::/64", "nonsense"}},
@@ -239,6 +241,7 @@ func TestDualStack(t *testing.T) {
 	}
 	for a, want := range map[string]string{
 		"10.0.0.1": "a", "::ffff:10.0.0.1": "a", "fd00::1": "a", "10.96.0.1": "cart", "fd00:96::1": "cart",
+		"203.0.113.7": "cart", "2001:db8::7": "cart", // the balancer at 192.168.0.1 is on the node
 		"192.168.0.1": "n1", "fd01::1": "n1", "10.0.0.77": "", "fd00::77": "", "::ffff:10.0.0.77": "",
 	} {
 		if got, ours := who(a); got != want || !ours {

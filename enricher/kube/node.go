@@ -66,7 +66,7 @@ func (x *Index) SetNode(o *corev1.Node) {
 			addrs = append(addrs, plain(ip))
 		}
 	}
-	x.setAlways(n, &n.addrs, addrs, o.CreationTimestamp.UnixNano(), now)
+	x.addrs.setAlways(n, &n.addrs, addrs, o.CreationTimestamp.UnixNano(), now)
 	x.setRanges(n, o.Spec.PodCIDRs)
 	if zone := o.Labels[corev1.LabelTopologyZone]; zone != n.zone {
 		n.zone = zone
@@ -88,7 +88,7 @@ func (x *Index) NodeGone(name string, heard int64) {
 	now := x.now().UnixNano()
 	n.gone = now
 	for _, a := range n.addrs {
-		x.release(a, n, heard, now)
+		x.addrs.release(a, n, heard, now)
 	}
 	n.addrs = nil
 	x.setRanges(n, nil)
@@ -96,10 +96,10 @@ func (x *Index) NodeGone(name string, heard int64) {
 
 // setAlways gives an owner its addresses, which it has had since it was made,
 // or else since now.
-func (x *Index) setAlways(who Owner, old *[]netip.Addr, addrs []netip.Addr, made, now int64) {
+func (m addresses) setAlways(who Owner, old *[]netip.Addr, addrs []netip.Addr, made, now int64) {
 	for _, a := range *old {
 		if !slices.Contains(addrs, a) {
-			x.release(a, who, now, now)
+			m.release(a, who, now, now)
 		}
 	}
 	for _, a := range addrs {
@@ -109,7 +109,7 @@ func (x *Index) setAlways(who Owner, old *[]netip.Addr, addrs []netip.Addr, made
 		if *old != nil { // later than its making
 			made = now
 		}
-		x.claim(a, who, made, min(made+second, now))
+		m.claim(a, who, made, min(made+second, now))
 	}
 	*old = addrs
 }

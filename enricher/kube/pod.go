@@ -186,7 +186,7 @@ func (x *Index) setAddrs(p *Pod, o *corev1.Pod, now int64) {
 	for _, a := range p.addrs {
 		if !slices.Contains(addrs, a) {
 			moved = true
-			x.release(a, p, p.updated, now)
+			x.addrs.release(a, p, p.updated, now)
 		}
 	}
 	for _, a := range addrs {
@@ -194,7 +194,7 @@ func (x *Index) setAddrs(p *Pod, o *corev1.Pod, now int64) {
 		if moved && !slices.Contains(p.addrs, a) {
 			from, sure = p.updated, now // of a new sandbox
 		}
-		x.claim(a, p, from, sure)
+		x.addrs.claim(a, p, from, sure)
 	}
 	p.addrs = addrs
 	if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
@@ -206,7 +206,7 @@ func (x *Index) setAddrs(p *Pod, o *corev1.Pod, now int64) {
 // when its status says.
 func (x *Index) releaseAll(p *Pod, heard, now int64) {
 	for _, a := range p.addrs {
-		x.release(a, p, min(p.life.end, heard), min(p.life.until, now))
+		x.addrs.release(a, p, min(p.life.end, heard), min(p.life.until, now))
 	}
 	p.addrs, p.over = nil, true
 }

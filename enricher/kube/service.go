@@ -14,6 +14,7 @@ import (
 type Service struct {
 	namespace, name string
 	addrs           []netip.Addr
+	fronts          []netip.Addr // of its load balancers
 	behind          map[workload]*presence
 	unknown         int // endpoints of which the workload isn't known
 	slices          int
@@ -98,13 +99,13 @@ func (x *Index) SetService(o *corev1.Service) {
 	defer x.Unlock()
 	s := x.service(o.Namespace, o.Name)
 	s.gone = forever
-	var addrs []netip.Addr
-	for _, text := range o.Spec.ClusterIPs {
-		if a, err := netip.ParseAddr(text); err == nil { // else "None"
-			addrs = append(addrs, plain(a))
-		}
+	made, now := o.CreationTimestamp.UnixNano(), x.now().UnixNano()
+	x.addrs.setAlways(s, &s.addrs, parsed(o.Spec.ClusterIPs), made, now)
+	fronts := slices.Clone(o.Spec.ExternalIPs)
+	for _, b := range o.Status.LoadBalancer.Ingress {
+		fronts = append(fronts, b.IP)
 	}
-	x.setAlways(s, &s.addrs, addrs, o.CreationTimestamp.UnixNano(), x.now().UnixNano())
+	x.fronts.setAlways(s, &s.fronts, parsed(fronts), made, now)
 }
 
 // ServiceGone says that a service left the API; see [Index.PodGone] for heard.
@@ -118,9 +119,22 @@ func (x *Index) ServiceGone(key string, heard int64) {
 	now := x.now().UnixNano()
 	s.gone = now
 	for _, a := range s.addrs {
-		x.release(a, s, heard, now)
+		x.addrs.release(a, s, heard, now)
 	}
-	s.addrs = nil
+	for _, a := range s.fronts {
+		x.fronts.release(a, s, heard, now)
+	}
+	s.addrs, s.fronts = nil, nil
+}
+
+// parsed leaves out what isn't an address: "None", "".
+func parsed(texts []string) (addrs []netip.Addr) {
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil {
+			addrs = append(addrs, plain(a))
+		}
+	}
+	return addrs
 }
 
 // SetSlice takes an endpoint slice as the API has it now.

@@ -77,7 +77,8 @@ func trimState(s corev1.ContainerState) corev1.ContainerState {
 func trimService(o *corev1.Service) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: trimMeta(&o.ObjectMeta, nil, nil),
-		Spec:       corev1.ServiceSpec{ClusterIPs: o.Spec.ClusterIPs},
+		Spec:       corev1.ServiceSpec{ClusterIPs: o.Spec.ClusterIPs, ExternalIPs: o.Spec.ExternalIPs},
+		Status:     corev1.ServiceStatus{LoadBalancer: o.Status.LoadBalancer},
 	}
 }
 
