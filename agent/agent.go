@@ -50,6 +50,7 @@ type Config struct {
 	Procfs     string   // where the host's /proc is; "/proc"
 	LockFile   string   // held while running, one agent a host; "/run/weir-agent.lock"
 	Routes     []string // route patterns that come before the built-in rules
+	LeaveOut   []string // names of processes, and paths of cgroups, that aren't measured
 	RingBytes  int      // of the kernel's ring, a power of two; 16 MiB
 	MaxConns   int      // connections tracked; 65,536
 	SpoolBytes int      // of encoded events kept while NATS is away; 64 MiB
@@ -75,11 +76,17 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("read route patterns: %w", err)
 	}
+	out, err := newLeftOut(cfg.LeaveOut)
+	if err != nil {
+		return err
+	}
 	unlock, err := lock(cfg.LockFile)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	follow := &follower{leftOut: out, bus: cfg.Bus, node: cfg.Node, log: log, ids: map[string]uint64{}}
+	follow.read(ctx) // before anything can be published
 	capture, err := bpf.Load(bpf.Config{Cgroup: cfg.Cgroup, RingBytes: cfg.RingBytes, OwnPorts: cfg.OwnPorts})
 	if err != nil {
 		return err
@@ -89,7 +96,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return errors.Join(err, capture.Close())
 	}
 	s := newSpool(cfg.SpoolBytes)
-	l := newLoop(cfg, capture, ring, routes, s, log)
+	l := newLoop(cfg, capture, ring, routes, out, s, log)
 	if err := l.register(cfg.Metrics); err != nil {
 		return errors.Join(err, ring.Close(), capture.Close())
 	}
@@ -111,6 +118,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	})
 	g.Go(func() error { return publish(deliver, cfg, s, log) })
+	g.Go(func() error { return follow.run(gctx, capture) })
 	err = g.Wait()
 	if left := s.snapshot().waiting; left > 0 && err == nil {
 		log.Warn("agent_stopped_with_events_unsent", "bytes", left)
@@ -161,6 +169,7 @@ type loop struct {
 	ring    *bpf.Ring
 	tracker *tracker
 	routes  *route.Templater
+	leftOut *leftOut
 	batch   *batch
 	spool   *spool
 	clock   clock
@@ -174,7 +183,7 @@ type loop struct {
 	published snapshot
 }
 
-func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Templater, s *spool, log *slog.Logger) *loop {
+func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Templater, out *leftOut, s *spool, log *slog.Logger) *loop {
 	l := &loop{capture: capture, ring: ring, routes: routes, spool: s, log: log}
 	l.batch = newBatch(cfg.Node, cfg.Cluster, proto.Partition(cfg.Node, cfg.Partitions), func(f *proto.Frame) {
 		if err := s.put(f); err != nil {
@@ -183,7 +192,9 @@ func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Tem
 			l.batch.lost(proto.LossEvent, proto.UnitExchanges, uint64(len(f.Events)))
 		}
 	})
-	l.tracker = newTracker(cfg.MaxConns, newProcesses(usableProcfs(cfg.Procfs, capture.PID, log), capture.Root), l.exchange, l.batch.lost)
+	l.leftOut = out
+	procs := newProcesses(usableProcfs(cfg.Procfs, capture.PID, log), capture.Root, out)
+	l.tracker = newTracker(cfg.MaxConns, procs, l.exchange, l.batch.lost)
 	l.tracker.reads = capture.NoWait == ""
 	l.clock.measure()
 	return l

@@ -27,7 +27,7 @@ func BenchmarkExchange(b *testing.B) {
 		}
 		bytes += len(buf)
 	})
-	l.tracker = newTracker(0, newProcesses("/proc", "/nonexistent"), l.exchange, l.batch.lost)
+	l.tracker = newTracker(0, newProcesses("/proc", "/nonexistent", &leftOut{}), l.exchange, l.batch.lost)
 	l.clock.measure()
 
 	request := "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n"

@@ -17,6 +17,10 @@ const (
 
 // exchange turns what a parser found into an event of the next frame.
 func (l *loop) exchange(c *conn, x *protocol.Exchange) {
+	if c.leftOut() {
+		l.stats.leftOut++
+		return
+	}
 	e := l.batch.next()
 	e.Protocol = protocolHTTP
 	e.Side, e.Source, e.Destination = proto.SideServer, c.tuple.remote, c.tuple.local

@@ -11,7 +11,7 @@ import (
 
 // stats are the loop's own counters; it alone writes them.
 type stats struct {
-	records, undecodable, exchanges uint64
+	records, undecodable, exchanges, leftOut uint64
 }
 
 // snapshot is what scrapes see, copied with every frame.
@@ -66,6 +66,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counter("records_total", "Kernel records read from the ring.", s.records)
 	counter("records_undecodable_total", "Kernel records that could not be decoded.", s.undecodable)
 	counter("exchanges_total", "Exchanges found.", s.exchanges)
+	counter("left_out_exchanges_total", "Exchanges found and not published, because their process or pod is left out.", s.leftOut)
+	counter("left_out_connections_total", "Connections that the kernel programs leave out, because their pod is left out.", k.LeftOut)
+	gauge("left_out_pods", "Pods of this node that are left out.", c.leftOut.len())
 	counter("kernel_records_total", "Records the kernel programs tried to send.", k.Records)
 	counter("kernel_lost_total", "Records the kernel programs could not send.", k.LostRing, "reason", "ring_full")
 	counter("kernel_lost_total", "Records the kernel programs could not send.", k.LostStorage, "reason", "storage_full")

@@ -27,7 +27,8 @@ const (
 // process is a process as events carry it.
 type process struct {
 	proto.Process
-	readNS int64
+	leftOut bool // by configuration
+	readNS  int64
 }
 
 // processes is a bounded cache of who the processes are.
@@ -35,11 +36,12 @@ type processes struct {
 	root    string // of procfs, "" if it numbers processes otherwise than the kernel
 	cgroups cgroups
 	names   containerNames
+	leftOut *leftOut
 	byID    map[uint32]*process
 }
 
-func newProcesses(procfs, cgroup string) *processes {
-	return &processes{root: procfs, cgroups: cgroups{root: cgroup}, names: containerNames{folder: dockerFolder}, byID: map[uint32]*process{}}
+func newProcesses(procfs, cgroup string, out *leftOut) *processes {
+	return &processes{root: procfs, cgroups: cgroups{root: cgroup}, names: containerNames{folder: dockerFolder}, leftOut: out, byID: map[uint32]*process{}}
 }
 
 // CheckProcfs says what is wrong with a folder that should be the host's /proc.
@@ -83,6 +85,7 @@ func (p *processes) lookup(tgid uint32, comm string, cgroup uint64, now int64) *
 	}
 	got.Unit, got.Container, got.PodUID = identify(string(text))
 	got.ContainerName = p.names.name(got.Container, now)
+	got.leftOut = p.leftOut.configured(comm, string(text))
 	if tgid == 0 {
 		return got // nobody has read yet: only its socket's cgroup is known
 	}

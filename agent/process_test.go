@@ -135,7 +135,7 @@ func TestProcessOfAnotherNamespace(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	p := newProcesses("", root)
+	p := newProcesses("", root, &leftOut{})
 	got := p.lookup(uint32(os.Getpid()), "cart", inode(t, dir), 1)
 	if got.Container != containerID || got.PodUID != podUID || got.Name != "cart" || got.PID != uint32(os.Getpid()) {
 		t.Errorf("got %+v", got)

@@ -135,9 +135,7 @@ func (t *tracker) forget(c *conn) {
 func (t *tracker) evict(c *conn) {
 	t.evicted++
 	c.settle(0)
-	if n := c.http.Pending(); n > 0 {
-		t.lost(proto.LossTracked, proto.UnitExchanges, uint64(n))
-	}
+	c.lost(proto.LossTracked, uint64(c.http.Pending()))
 	t.forget(c)
 }
 
@@ -221,9 +219,7 @@ func (t *tracker) turns(c *conn, r *record) {
 			requests++ // the head of this one
 		}
 	}
-	if n := requests + c.http.Pending(); n > 0 {
-		t.lost(proto.LossRing, proto.UnitExchanges, uint64(n))
-	}
+	c.lost(proto.LossRing, uint64(requests+c.http.Pending()))
 	c.http.Reset(t.shared, c, true)
 }
 
@@ -256,7 +252,7 @@ func (t *tracker) sweep(now int64) {
 func (c *conn) Exchange(x *protocol.Exchange) {
 	c.requests = x.RequestDir
 	if !c.known {
-		c.tracker.lost(proto.LossTracked, proto.UnitExchanges, 1)
+		c.lost(proto.LossTracked, 1)
 		return
 	}
 	if c.receiving && x.RequestDir == protocol.Out && c.tracker.reads {
@@ -268,4 +264,15 @@ func (c *conn) Exchange(x *protocol.Exchange) {
 }
 
 // Lost counts requests that were seen but can't be told apart any more.
-func (c *conn) Lost(n uint64) { c.tracker.lost(proto.LossParse, proto.UnitExchanges, n) }
+func (c *conn) Lost(n uint64) { c.lost(proto.LossParse, n) }
+
+// lost counts exchanges of the connection that won't be published. Nobody
+// misses what is left out.
+func (c *conn) lost(reason string, n uint64) {
+	if n > 0 && !c.leftOut() {
+		c.tracker.lost(reason, proto.UnitExchanges, n)
+	}
+}
+
+// leftOut tells whether its exchanges are not to be published.
+func (c *conn) leftOut() bool { return c.tracker.procs.leftOut.has(c.process) }

@@ -23,7 +23,7 @@ type wire struct {
 
 func newWire(t *testing.T, limit int) *wire {
 	w := &wire{t: t, now: 1e9, in: 0xfffffff0, out: 77, dir: 99, lost: map[string]uint64{}} // in wraps around soon
-	w.tracker = newTracker(limit, newProcesses("/nonexistent", "/nonexistent"),
+	w.tracker = newTracker(limit, newProcesses("/nonexistent", "/nonexistent", &leftOut{}),
 		func(c *conn, x *protocol.Exchange) {
 			w.got = append(w.got, fmt.Sprintf("%s %s %d %s", x.Method, x.Path, x.Status, x.Error))
 		},

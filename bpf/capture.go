@@ -62,6 +62,8 @@ type Capture struct {
 
 	collection *ebpf.Collection
 	links      []link.Link
+	leftOut    map[uint64]bool // what the map left_out holds
+	version    uint32          // of it
 }
 
 // Load checks the host, loads the programs and attaches them. From its return
@@ -180,6 +182,42 @@ func (c *Capture) attachTracing() error {
 	return nil
 }
 
+// LeaveOut makes the programs ignore the sockets of these cgroups, by id, and of
+// all below them, and of no others. Sockets that are open take part: what is
+// under way at those is forgotten. It is not safe for concurrent use.
+func (c *Capture) LeaveOut(cgroups []uint64) error {
+	m, wanted := c.collection.Maps["left_out"], map[uint64]bool{}
+	if limit := int(m.MaxEntries()); len(cgroups) > limit {
+		return fmt.Errorf("leave out %d cgroups: the kernel programs take at most %d", len(cgroups), limit)
+	}
+	if c.leftOut == nil {
+		c.leftOut = map[uint64]bool{}
+	}
+	for _, id := range cgroups {
+		wanted[id] = true
+	}
+	for id := range c.leftOut {
+		if wanted[id] {
+			continue
+		}
+		if err := m.Delete(id); err != nil {
+			return fmt.Errorf("leave out cgroups: %w", err)
+		}
+		delete(c.leftOut, id)
+	}
+	for id := range wanted {
+		if err := m.Put(id, uint8(1)); err != nil {
+			return fmt.Errorf("leave out cgroups: %w", err)
+		}
+		c.leftOut[id] = true
+	}
+	c.version++
+	if err := c.collection.Variables["left_out_version"].Set(c.version); err != nil {
+		return fmt.Errorf("leave out cgroups: %w", err)
+	}
+	return nil
+}
+
 // Counters adds up what the programs counted on all CPUs.
 func (c *Capture) Counters() (Counters, error) {
 	var perCPU []Counters
@@ -192,6 +230,7 @@ func (c *Capture) Counters() (Counters, error) {
 		sum.LostRing += n.LostRing
 		sum.LostStorage += n.LostStorage
 		sum.Unreadable += n.Unreadable
+		sum.LeftOut += n.LeftOut
 	}
 	return sum, nil
 }

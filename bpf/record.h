@@ -66,6 +66,7 @@ struct counters {
 	__u64 lost_ring;    /* no room in the ring */
 	__u64 lost_storage; /* no socket storage */
 	__u64 unreadable;   /* payload or headers could not be loaded */
+	__u64 left_out;     /* sockets found to be in a cgroup that is left out */
 };
 
 #endif

@@ -42,17 +42,23 @@
 #define MAX_READS 8
 /* First segments that reached a listener and wait for their socket. */
 #define MAX_EARLY 4096
+/* Cgroups that are left out: pods of a node, of which a kubelet runs 110. */
+#define MAX_LEFT_OUT 1024
+/* How deep below the root such a cgroup may be. A kubelet's pods are at level 2
+ * or 3, those of a node that is itself a container four or five deeper. */
+#define MAX_LEVEL 10
 
 /* ---- configuration, set before loading ---- */
 
 volatile const __u16 own_ports[4]; /* local ports of our own servers … */
 volatile const __u32 own_netns;    /* … in this network namespace (inode) */
 volatile const __u32 wake_bytes;   /* unread bytes in the ring that wake the reader */
-__u32 own_tgid; /* our own process, by weir_whoami: its connections are ignored */
+__u32 own_tgid;         /* our own process, by weir_whoami: its connections are ignored */
+__u32 left_out_version; /* of the map left_out: raised with each change; 0 until the first */
 
 /* ---- maps ---- */
 
-enum socket_class { CLASS_UNKNOWN, CLASS_MAYBE, CLASS_HTTP1, CLASS_IGNORED };
+enum socket_class { CLASS_UNKNOWN, CLASS_MAYBE, CLASS_HTTP1, CLASS_IGNORED, CLASS_LEFT_OUT };
 enum want { WANT_NONE, WANT_FIRST, WANT_ALL };
 
 /* One direction of a socket. Only the hook of that direction writes it: the
@@ -80,8 +86,9 @@ struct socket_state {
 	__u32 read_seq;
 	__u32 want_seq; /* a read past this sequence number ends a wait … */
 	__u32 tgid;
-	__u8 want;    /* … of this kind: enum want */
-	__u8 answers; /* the turn received last is of responses */
+	__u32 checked; /* left_out_version when it was last asked whether it is left out */
+	__u8 want;     /* … of this kind: enum want */
+	__u8 answers;  /* the turn received last is of responses */
 	__u8 reads;
 	__u8 class;
 	__u8 misses;
@@ -98,6 +105,13 @@ struct {
 	__type(key, int);
 	__type(value, struct socket_state);
 } sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LEFT_OUT);
+	__type(key, __u64); /* id of a cgroup: what is in it, or below it, is left out */
+	__type(value, __u8);
+} left_out SEC(".maps");
 
 struct early_key {
 	__u8 laddr[16];
@@ -383,6 +397,48 @@ static __always_inline bool is_own(const struct sock_common *sk)
 	return false;
 }
 
+static __always_inline bool in_left_out(struct bpf_sock *sk)
+{
+	if (!left_out_version)
+		return false;
+	for (int level = 1; level <= MAX_LEVEL; level++) {
+		__u64 id = bpf_sk_ancestor_cgroup_id(sk, level);
+
+		if (!id)
+			return false;
+		if (bpf_map_lookup_elem(&left_out, &id))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the socket is left out: asked when it is new, and again after each
+ * change. What was reported of it is then forgotten, and once it isn't left out
+ * any more it is as one that was open before capture began. */
+static __always_inline bool is_left_out(struct socket_state *st, struct bpf_sock *sk)
+{
+	__u32 version = left_out_version;
+	bool was = st->class == CLASS_LEFT_OUT, is;
+	struct counters *c;
+
+	if (st->checked == version)
+		return was;
+	is = in_left_out(sk);
+	if (is != was) {
+		if (st->announced)
+			emit_mark(st, REC_CLOSE, FLAG_FORGET, 0);
+		__builtin_memset(st, 0, sizeof(*st));
+		if (is) {
+			st->class = CLASS_LEFT_OUT;
+			c = counters();
+			if (c)
+				__sync_fetch_and_add(&c->left_out, 1);
+		}
+	}
+	st->checked = version;
+	return is;
+}
+
 /* The address that packets really go to, if the socket was told another. */
 static __always_inline bool real_peer(struct __sk_buff *skb, const struct packet *p,
 				      const struct sock_common *sk, struct conn_info *i)
@@ -639,7 +695,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		return 1;
 	if (sk->state == TCP_LISTEN_STATE) {
 		skc = (void *)bpf_skc_to_tcp_sock(sk);
-		if (skc && !egress && p.len)
+		if (skc && !egress && p.len && !in_left_out(sk))
 			early_segment(skb, &p, skc);
 		return 1;
 	}
@@ -659,6 +715,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		return 1;
 	if (connects) /* a socket may be connected again */
 		__builtin_memset(st, 0, sizeof(*st));
+	if (is_left_out(st, sk))
+		return 1;
 	if (!st->cookie) {
 		skc = (void *)bpf_skc_to_tcp_sock(sk);
 		if (!skc)

@@ -35,6 +35,7 @@ type weirCounters struct {
 	LostRing    uint64
 	LostStorage uint64
 	Unreadable  uint64
+	LeftOut     uint64
 }
 
 type weirEarlyKey struct {
@@ -98,6 +99,7 @@ type weirSocketState struct {
 	ReadSeq   uint32
 	WantSeq   uint32
 	Tgid      uint32
+	Checked   uint32
 	Want      uint8
 	Answers   uint8
 	Reads     uint8
@@ -107,7 +109,6 @@ type weirSocketState struct {
 	Fresh     uint8
 	Guess     uint8
 	Comm      [16]int8
-	_         [4]byte
 	In        struct {
 		_         structs.HostLayout
 		Turns     uint32
@@ -144,6 +145,7 @@ type weirSocketState struct {
 const (
 	weirMapCounts         = "counts"
 	weirMapEarly          = "early"
+	weirMapLeftOut        = "left_out"
 	weirMapRing           = "ring"
 	weirMapSockets        = "sockets"
 	weirProgWeirEgress    = "weir_egress"
@@ -155,6 +157,7 @@ const (
 	weirVarEmitRecord     = "emit_record"
 	weirVarEmitRecordFlag = "emit_record_flag"
 	weirVarEmitRecordKind = "emit_record_kind"
+	weirVarLeftOutVersion = "left_out_version"
 	weirVarOwnNetns       = "own_netns"
 	weirVarOwnPorts       = "own_ports"
 	weirVarOwnTgid        = "own_tgid"
@@ -216,6 +219,7 @@ type weirProgramSpecs struct {
 type weirMapSpecs struct {
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Early   *ebpf.MapSpec `ebpf:"early"`
+	LeftOut *ebpf.MapSpec `ebpf:"left_out"`
 	Ring    *ebpf.MapSpec `ebpf:"ring"`
 	Sockets *ebpf.MapSpec `ebpf:"sockets"`
 }
@@ -228,6 +232,7 @@ type weirVariableSpecs struct {
 	EmitRecord     *ebpf.VariableSpec `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.VariableSpec `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.VariableSpec `ebpf:"emit_record_kind"`
+	LeftOutVersion *ebpf.VariableSpec `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	OwnPorts       *ebpf.VariableSpec `ebpf:"own_ports"`
 	OwnTgid        *ebpf.VariableSpec `ebpf:"own_tgid"`
@@ -256,6 +261,7 @@ func (o *weirObjects) Close() error {
 type weirMaps struct {
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Early   *ebpf.Map `ebpf:"early"`
+	LeftOut *ebpf.Map `ebpf:"left_out"`
 	Ring    *ebpf.Map `ebpf:"ring"`
 	Sockets *ebpf.Map `ebpf:"sockets"`
 }
@@ -264,6 +270,7 @@ func (m *weirMaps) Close() error {
 	return _WeirClose(
 		m.Counts,
 		m.Early,
+		m.LeftOut,
 		m.Ring,
 		m.Sockets,
 	)
@@ -277,6 +284,7 @@ type weirVariables struct {
 	EmitRecord     *ebpf.Variable `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.Variable `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.Variable `ebpf:"emit_record_kind"`
+	LeftOutVersion *ebpf.Variable `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	OwnPorts       *ebpf.Variable `ebpf:"own_ports"`
 	OwnTgid        *ebpf.Variable `ebpf:"own_tgid"`

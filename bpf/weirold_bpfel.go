@@ -19,6 +19,7 @@ type weiroldCounters struct {
 	LostRing    uint64
 	LostStorage uint64
 	Unreadable  uint64
+	LeftOut     uint64
 }
 
 type weiroldEarlyKey struct {
@@ -38,6 +39,7 @@ type weiroldSocketState struct {
 	ReadSeq   uint32
 	WantSeq   uint32
 	Tgid      uint32
+	Checked   uint32
 	Want      uint8
 	Answers   uint8
 	Reads     uint8
@@ -47,7 +49,6 @@ type weiroldSocketState struct {
 	Fresh     uint8
 	Guess     uint8
 	Comm      [16]int8
-	_         [4]byte
 	In        struct {
 		_         structs.HostLayout
 		Turns     uint32
@@ -84,6 +85,7 @@ type weiroldSocketState struct {
 const (
 	weiroldMapCounts         = "counts"
 	weiroldMapEarly          = "early"
+	weiroldMapLeftOut        = "left_out"
 	weiroldMapRing           = "ring"
 	weiroldMapSockets        = "sockets"
 	weiroldProgWeirEgress    = "weir_egress"
@@ -93,6 +95,7 @@ const (
 	weiroldVarEmitRecord     = "emit_record"
 	weiroldVarEmitRecordFlag = "emit_record_flag"
 	weiroldVarEmitRecordKind = "emit_record_kind"
+	weiroldVarLeftOutVersion = "left_out_version"
 	weiroldVarOwnNetns       = "own_netns"
 	weiroldVarOwnPorts       = "own_ports"
 	weiroldVarOwnTgid        = "own_tgid"
@@ -152,6 +155,7 @@ type weiroldProgramSpecs struct {
 type weiroldMapSpecs struct {
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Early   *ebpf.MapSpec `ebpf:"early"`
+	LeftOut *ebpf.MapSpec `ebpf:"left_out"`
 	Ring    *ebpf.MapSpec `ebpf:"ring"`
 	Sockets *ebpf.MapSpec `ebpf:"sockets"`
 }
@@ -164,6 +168,7 @@ type weiroldVariableSpecs struct {
 	EmitRecord     *ebpf.VariableSpec `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.VariableSpec `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.VariableSpec `ebpf:"emit_record_kind"`
+	LeftOutVersion *ebpf.VariableSpec `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	OwnPorts       *ebpf.VariableSpec `ebpf:"own_ports"`
 	OwnTgid        *ebpf.VariableSpec `ebpf:"own_tgid"`
@@ -192,6 +197,7 @@ func (o *weiroldObjects) Close() error {
 type weiroldMaps struct {
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Early   *ebpf.Map `ebpf:"early"`
+	LeftOut *ebpf.Map `ebpf:"left_out"`
 	Ring    *ebpf.Map `ebpf:"ring"`
 	Sockets *ebpf.Map `ebpf:"sockets"`
 }
@@ -200,6 +206,7 @@ func (m *weiroldMaps) Close() error {
 	return _WeiroldClose(
 		m.Counts,
 		m.Early,
+		m.LeftOut,
 		m.Ring,
 		m.Sockets,
 	)
@@ -213,6 +220,7 @@ type weiroldVariables struct {
 	EmitRecord     *ebpf.Variable `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.Variable `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.Variable `ebpf:"emit_record_kind"`
+	LeftOutVersion *ebpf.Variable `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	OwnPorts       *ebpf.Variable `ebpf:"own_ports"`
 	OwnTgid        *ebpf.Variable `ebpf:"own_tgid"`

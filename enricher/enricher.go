@@ -64,6 +64,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	})
 	if cluster != nil {
 		g.Go(func() error { return cluster.Run(ctx, log) })
+		g.Go(func() error { return leaveOut(ctx, cfg, cluster, log) })
 	}
 	g.Go(func() error {
 		if cluster != nil {

@@ -98,6 +98,12 @@ func exampleCommit() *Commit {
 	}
 }
 
+func exampleLeftOut() *LeftOut {
+	return &LeftOut{V: LeftOutVersion, Node: "node-7.example", Pods: []string{
+		"0a1b2c3d-1111-2222-3333-444455556666", "fedcba9876543210fedcba9876543210", // the second is a static pod's
+	}}
+}
+
 // decodeGolden decodes a golden file by its name: <kind>.v<version>.msgpack.
 func decodeGolden(t *testing.T, path string) any {
 	t.Helper()
@@ -114,6 +120,8 @@ func decodeGolden(t *testing.T, path string) any {
 		message, err = DecodeLatency(data)
 	case "commit":
 		message, err = DecodeCommit(data)
+	case "left_out":
+		message, err = DecodeLeftOut(data)
 	default:
 		t.Fatalf("%s: no decoder for this kind", path)
 	}
@@ -177,6 +185,7 @@ func encodedExamples(t testing.TB) map[string][]byte {
 		"raw.v1.server": must(exampleServerName().Append(nil)),
 		"latency.v1":    must(EncodeLatency(exampleLatency())),
 		"commit.v1":     must(EncodeCommit(exampleCommit())),
+		"left_out.v1":   must(EncodeLeftOut(exampleLeftOut())),
 	}
 }
 

@@ -20,6 +20,8 @@ var decoders = map[string]func([]byte) error{
 	"header":  func(b []byte) error { _, err := new(Frame).DecodeHeader(b); return err },
 	"latency": func(b []byte) error { _, err := DecodeLatency(b); return err },
 	"commit":  func(b []byte) error { _, err := DecodeCommit(b); return err },
+
+	"left_out": func(b []byte) error { _, err := DecodeLeftOut(b); return err },
 }
 
 // decoderOf are the decoders of a golden file.
@@ -202,7 +204,7 @@ func TestHostileIsCheap(t *testing.T) {
 		"array of maps":    append([]byte{0xdc, 0x10, 0x00}, bytes.Repeat([]byte{0x80}, 4096)...),
 	}
 	keys := []string{
-		"v", "dict", "columns", "loss", "count", "node", "points", "nodes", "position", "new",
+		"v", "dict", "columns", "loss", "count", "node", "points", "nodes", "pods", "position", "new",
 	}
 	for decoder, decode := range decoders {
 		for claim, bytes := range claims {
@@ -311,6 +313,24 @@ func FuzzCommit(f *testing.F) {
 		}
 		if !reflect.DeepEqual(first, second) {
 			t.Fatalf("first  %+v\nsecond %+v", first, second)
+		}
+	})
+}
+
+func FuzzLeftOut(f *testing.F) {
+	seed(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		first, err := DecodeLeftOut(data)
+		if err != nil {
+			return
+		}
+		again, err := EncodeLeftOut(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := DecodeLeftOut(again)
+		if err != nil || !reflect.DeepEqual(first, second) {
+			t.Fatalf("%v\nfirst  %+v\nsecond %+v", err, first, second)
 		}
 	})
 }

@@ -56,6 +56,7 @@ type options struct {
 	http           string
 	lockFile       string
 	routes         []string
+	leaveOut       []string
 	config, levels string
 	wait           time.Duration
 }
@@ -71,6 +72,7 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	flags.StringVar(&o.cgroup, "cgroup", "", "watch only the processes of this cgroup v2 `folder` (default the whole host)")
 	flags.StringVar(&o.procfs, "procfs", "/proc", "`folder` where the host's /proc is mounted")
 	flags.StringSliceVar(&o.routes, "routes", nil, "route `patterns` such as /users/{name}, before the built-in rules")
+	flags.StringSliceVar(&o.leaveOut, "leave-out", nil, "`names` of processes, or cgroups such as /system.slice/backup.service, that aren't measured")
 	flags.StringVar(&o.http, "http", "127.0.0.1:7071", "`address` of /healthz, /readyz and /metrics")
 	flags.StringVar(&o.lockFile, "lock-file", "/run/weir-agent.lock", "held while running: one agent a host")
 	flags.StringVar(&o.levels, "log-level", "info", "debug, info, warn or error")
@@ -150,7 +152,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		defer stop()
 		return agent.Run(watching, agent.Config{
 			Node: o.node, Cluster: o.cluster, Partitions: uint32(partitions), Bus: c,
-			Cgroup: o.cgroup, Procfs: o.procfs, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Routes: o.routes,
+			Cgroup: o.cgroup, Procfs: o.procfs, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Routes: o.routes, LeaveOut: o.leaveOut,
 			Metrics: metrics,
 			Ready: func(agent.Info) {
 				if err := agent.DropPrivileges(); err != nil {

@@ -90,20 +90,24 @@ services, as the Kubernetes API has them; without, those of plain hosts.`,
 type kubernetesFlags struct {
 	inPod            bool
 	kubeconfig, name string
+	optOut           string
 }
 
 func (k *kubernetesFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&k.inPod, "kubernetes", false, "names from the Kubernetes API, with the pod's service account")
 	cmd.Flags().StringVar(&k.kubeconfig, "kubeconfig", "", "names from the Kubernetes API that this `file` tells of")
 	cmd.Flags().StringVar(&k.name, "kube-context", "", "`name` of a context of --kubeconfig, instead of its current one")
+	cmd.Flags().StringVar(&k.optOut, "opt-out-namespaces", "", "label `selector` of namespaces whose pods agents leave out, such as env=dev")
 }
 
 func (k *kubernetesFlags) config() (*kube.Config, error) {
 	switch {
 	case k.name != "" && k.kubeconfig == "":
 		return nil, usagef("--kube-context names a context of a kubeconfig: give --kubeconfig FILE, too")
+	case k.optOut != "" && k.kubeconfig == "" && !k.inPod:
+		return nil, usagef("--opt-out-namespaces selects namespaces of a cluster: give --kubernetes or --kubeconfig FILE, too")
 	case k.kubeconfig != "" || k.inPod:
-		return &kube.Config{Kubeconfig: k.kubeconfig, Context: k.name}, nil
+		return &kube.Config{Kubeconfig: k.kubeconfig, Context: k.name, OptOut: k.optOut}, nil
 	}
 	return nil, nil
 }

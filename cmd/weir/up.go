@@ -34,6 +34,7 @@ type upFlags struct {
 	cgroup, node        string
 	cluster             string
 	routes              []string
+	leaveOut            []string
 	level               string
 	demo                bool
 }
@@ -69,6 +70,7 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 	flags.StringVar(&f.node, "node", host, "`name` of this host")
 	flags.StringVar(&f.cluster, "cluster", "", "`name` carried in every message")
 	flags.StringSliceVar(&f.routes, "routes", nil, "route `patterns` such as /users/{name}, before the built-in rules")
+	flags.StringSliceVar(&f.leaveOut, "leave-out", nil, "`names` of processes, or cgroups such as /system.slice/backup.service, that aren't measured")
 	flags.StringVar(&f.level, "log-level", "warn", "debug, info, warn or error")
 	flags.String("config", "", "YAML `file` of these settings")
 	return cmd
@@ -222,7 +224,7 @@ func (h *host) runAgent(ctx context.Context, ready func()) error {
 	}
 	return agent.Run(ctx, agent.Config{
 		Node: h.flags.node, Cluster: h.flags.cluster, Partitions: uint32(partitions), Bus: c,
-		Cgroup: h.flags.cgroup, OwnPorts: service.Ports(h.address, h.flags.http), Routes: h.flags.routes,
+		Cgroup: h.flags.cgroup, OwnPorts: service.Ports(h.address, h.flags.http), Routes: h.flags.routes, LeaveOut: h.flags.leaveOut,
 		Metrics: h.metrics,
 		Ready: func(i agent.Info) {
 			h.say("agent", "watches %s as %s", i.Cgroup, h.flags.node)

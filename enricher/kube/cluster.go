@@ -57,6 +57,10 @@ type resource struct {
 
 // New makes a Cluster, which [Cluster.Run] fills. It asks the API nothing yet.
 func New(config Config, registry prometheus.Registerer) (*Cluster, error) {
+	selector, err := parseOptOut(config.OptOut)
+	if err != nil {
+		return nil, err
+	}
 	rc, err := config.restConfig()
 	if err != nil {
 		return nil, err
@@ -64,6 +68,7 @@ func New(config Config, registry prometheus.Registerer) (*Cluster, error) {
 	rc.UserAgent = "weir-enricher"
 	rc.WarningHandlerWithContext = rest.NoWarnings{}
 	c := &Cluster{Index: NewIndex(time.Now), config: config, host: rc.Host, patience: firstSync, ready: make(chan struct{})}
+	c.Index.optOut.selector = selector
 	c.stale.Store(true)
 	if err := c.watch(rc); err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API with %s: %w", config.source(), err)
@@ -100,6 +105,10 @@ func (c *Cluster) watch(rc *rest.Config) error {
 		func(id identity, heard int64) { x.ServiceGone(id.key, heard) })
 	add(c, "discovery.k8s.io", "endpointslices", objects(discovery, "endpointslices"), trimSlice, x.SetSlice,
 		func(id identity, _ int64) { x.SliceGone(id.key) })
+	if c.config.OptOut != "" {
+		add(c, "", "namespaces", metadataOf(meta, "", "namespaces"), trimNamespace, x.SetNamespace,
+			func(id identity, _ int64) { x.NamespaceGone(id.key) })
+	}
 	add(c, "", "pods", objects(core, "pods"), trimPod, x.SetPod,
 		func(id identity, heard int64) { x.PodGone(id.uid, heard) })
 	return nil
@@ -283,6 +292,13 @@ func (c *Cluster) register(r prometheus.Registerer) {
 			return 1
 		}
 		return 0
+	})
+	gauge("kubernetes_left_out_pods", "Pods that are not to be measured: their annotation or their namespace's labels say so.", nil, func() float64 {
+		n := 0
+		for _, uids := range c.Index.LeftOut() {
+			n += len(uids)
+		}
+		return float64(n)
 	})
 	gauge("kubernetes_pods", "Pods known, those that ended within the last two hours among them.", nil, func() float64 {
 		return float64(c.Index.Len())

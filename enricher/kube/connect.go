@@ -20,6 +20,10 @@ import (
 type Config struct {
 	Kubeconfig string // file; "" means the service account of the pod that this runs in
 	Context    string // of the file; "" means its current one
+
+	// OptOut selects namespaces by their labels, as kubectl does: their pods are
+	// left out, unless their annotation says otherwise. "" selects none.
+	OptOut string
 }
 
 // source is what an error about it should name.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/weirstream/weir/proto"
 )
 
@@ -40,6 +42,7 @@ type Index struct {
 	ranges     map[netip.Prefix]int // of pod addresses: how many nodes have it
 	lengths    []int                // of the prefixes in ranges
 	filling    bool                 // the first lists are still coming
+	optOut     optOut
 }
 
 // NewIndex makes an empty one.
@@ -57,6 +60,7 @@ func NewIndex(now func() time.Time) *Index {
 		owners:     map[string]*owner{},
 		ranges:     map[netip.Prefix]int{},
 		filling:    true,
+		optOut:     optOut{labels.Nothing(), map[string]bool{}, make(chan struct{}, 1)},
 	}
 }
 
@@ -145,10 +149,14 @@ func (m addresses) sweep(old int64) {
 func (x *Index) sweep() {
 	x.Lock()
 	defer x.Unlock()
-	old := x.now().UnixNano() - retention
+	now := x.now().UnixNano()
+	old := now - retention
 	x.addrs.sweep(old)
 	x.fronts.sweep(old)
 	for uid, p := range x.pods {
+		if p.gone < now-keepLeftOut {
+			x.setLeftOut(p, "")
+		}
 		if p.gone < old {
 			delete(x.pods, uid)
 			for _, id := range p.ids {

@@ -29,6 +29,9 @@ func (n *Node) On() string { return n.name }
 // Zone is the node's, or "".
 func (n *Node) Zone() string { return n.zone }
 
+// left tells whether the API had the node and has it no more.
+func (n *Node) left() bool { return n.gone != 0 && n.gone != forever }
+
 // node returns the node with that name, which the API may not have told of.
 func (x *Index) node(name string) *Node {
 	n := x.nodes[name]
@@ -59,6 +62,7 @@ func (x *Index) SetNode(o *corev1.Node) {
 	defer x.Unlock()
 	now := x.now().UnixNano()
 	n := x.node(o.Name)
+	back := n.left()
 	n.gone = forever
 	var addrs []netip.Addr
 	for _, a := range o.Status.Addresses {
@@ -68,6 +72,9 @@ func (x *Index) SetNode(o *corev1.Node) {
 	}
 	x.addrs.setAlways(n, &n.addrs, addrs, o.CreationTimestamp.UnixNano(), now)
 	x.setRanges(n, o.Spec.PodCIDRs)
+	if back {
+		x.measureAll(n)
+	}
 	if zone := o.Labels[corev1.LabelTopologyZone]; zone != n.zone {
 		n.zone = zone
 		n.rename()
@@ -92,6 +99,13 @@ func (x *Index) NodeGone(name string, heard int64) {
 	}
 	n.addrs = nil
 	x.setRanges(n, nil)
+	x.measureAll(n)
+}
+
+func (x *Index) measureAll(n *Node) {
+	for p := range n.pods {
+		x.measure(p)
+	}
 }
 
 // setAlways gives an owner its addresses, which it has had since it was made,

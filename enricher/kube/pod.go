@@ -34,8 +34,10 @@ type Pod struct {
 	life            life
 	updated         int64
 	hostNetwork     bool
-	ending, over    bool  // it is to go; its addresses are released
-	gone            int64 // it left the API
+	choice          string // what the annotation says, whether it is to be measured
+	leftOut         string // the node that is to leave it out, or ""
+	ending, over    bool   // it is to go; its addresses are released
+	gone            int64  // it left the API
 	versions        []version
 }
 
@@ -104,12 +106,13 @@ func (x *Index) SetPod(o *corev1.Pod) {
 	if p.node == nil || p.node.name != o.Spec.NodeName {
 		x.place(p, o.Spec.NodeName)
 	}
-	p.hostNetwork = o.Spec.HostNetwork
+	p.hostNetwork, p.choice = o.Spec.HostNetwork, choiceOf(o)
 	p.ending = o.DeletionTimestamp != nil
 	x.setContainers(p, o)
 	x.setOwner(p, o)
 	x.setAddrs(p, o, now)
 	x.refresh(p, now)
+	x.measure(p)
 	p.updated = now
 }
 

@@ -33,7 +33,7 @@ func only(from map[string]string, keys []string) map[string]string {
 
 func trimPod(o *corev1.Pod) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: trimMeta(&o.ObjectMeta, nil, []string{annotationMirror, annotationHash}),
+		ObjectMeta: trimMeta(&o.ObjectMeta, nil, []string{annotationMirror, annotationHash, annotationMeasure}),
 		Spec: corev1.PodSpec{
 			NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork, Containers: trimContainers(o.Spec.Containers),
 			InitContainers: trimContainers(o.Spec.InitContainers), EphemeralContainers: make([]corev1.EphemeralContainer, len(o.Spec.EphemeralContainers)),
@@ -103,4 +103,11 @@ func trimNode(o *corev1.Node) *corev1.Node {
 
 func trimOwner(o *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
 	return &metav1.PartialObjectMetadata{ObjectMeta: trimMeta(&o.ObjectMeta, nil, nil)}
+}
+
+// trimNamespace keeps all labels: any may be selected by.
+func trimNamespace(o *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
+	t := trimOwner(o)
+	t.Labels = o.Labels
+	return t
 }

@@ -46,7 +46,7 @@ func (c *Conn) Acquire(ctx context.Context, cfg LeaseConfig) (*Lease, error) {
 	}
 	defer cancel()
 	var kv jetstream.KeyValue
-	err = c.ask(bind, apiInfo+"KV_"+leaseBucket, func(a context.Context) (err error) {
+	err = c.ask(bind, apiInfo+bucketStream(leaseBucket), func(a context.Context) (err error) {
 		kv, err = c.js.KeyValue(a, leaseBucket)
 		return err
 	})

@@ -23,7 +23,7 @@ const (
 	defaultEnrichedBytes = 2 << 30
 	defaultLatencyBytes  = 3 << 30
 	alertBytes           = 64 << 20
-	leaseBytes           = 16 << 20
+	bucketBytes          = 16 << 20
 )
 
 // Layout is what an install decides about its streams. Bytes are bounds on
@@ -88,7 +88,7 @@ func (l Layout) stream(name string, maxAge time.Duration, maxBytes int64, subjec
 	}
 }
 
-// Provision creates the streams and the lease bucket that do not exist yet.
+// Provision creates the streams and the buckets that do not exist yet.
 // It changes nothing, and says what differs, if a stream has a configuration
 // that promises something else. Sizes are the exception: a larger bound is
 // applied, a smaller one is not, since it would delete data.
@@ -142,20 +142,31 @@ func (c *Conn) apply(ctx context.Context, create, update []jetstream.StreamConfi
 		}
 		c.log.Info("stream_enlarged", "stream", cfg.Name, "max_bytes", cfg.MaxBytes)
 	}
-	const leaseStream = "KV_" + leaseBucket
-	if _, err := c.streamConfig(ctx, leaseStream); err == nil {
-		return nil
-	}
-	err := c.ask(ctx, apiCreate+leaseStream, func(a context.Context) error {
-		_, err := c.js.CreateKeyValue(a, jetstream.KeyValueConfig{
-			Bucket: leaseBucket, History: 1, MaxBytes: leaseBytes, Storage: jetstream.FileStorage, Replicas: replicas,
+	for _, cfg := range buckets(replicas) {
+		if _, err := c.streamConfig(ctx, bucketStream(cfg.Bucket)); err == nil {
+			continue
+		}
+		err := c.ask(ctx, apiCreate+bucketStream(cfg.Bucket), func(a context.Context) error {
+			_, err := c.js.CreateKeyValue(a, cfg)
+			return err
 		})
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("create bucket %s: %w", leaseBucket, jetstreamError(err))
+		if err != nil {
+			return fmt.Errorf("create bucket %s: %w", cfg.Bucket, jetstreamError(err))
+		}
 	}
 	return nil
+}
+
+// buckets are those of an install.
+func buckets(replicas int) []jetstream.KeyValueConfig {
+	bucket := func(name string) jetstream.KeyValueConfig {
+		return jetstream.KeyValueConfig{
+			Bucket: name, History: 1, MaxBytes: bucketBytes, Storage: jetstream.FileStorage, Replicas: replicas,
+		}
+	}
+	leftOut := bucket(proto.BucketLeftOut)
+	leftOut.LimitMarkerTTL = markerTime
+	return []jetstream.KeyValueConfig{bucket(leaseBucket), leftOut}
 }
 
 // Partitions reads the number of partitions of the install.

@@ -48,6 +48,8 @@ func everything(t *testing.T, i *installed) {
 	layout.RawBytes *= 2 // an upgrade that enlarges a stream
 	i.provision(t, conns["provisioner"], layout)
 
+	leftOut(t, conns)
+
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var g errgroup.Group
@@ -94,6 +96,26 @@ func everything(t *testing.T, i *installed) {
 		if n := c.Stats().Denied; n > 0 && user != "subscriber" {
 			t.Errorf("%s was denied something %d times", user, n)
 		}
+	}
+}
+
+// leftOut has an enricher say what is left out, and an agent hear it.
+func leftOut(t *testing.T, conns map[string]*bus.Conn) {
+	t.Helper()
+	key := proto.LeftOutKey("node.1")
+	for _, value := range []string{"pods", ""} {
+		table, err := conns["enricher"].OpenTable(t.Context(), proto.BucketLeftOut)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := table.Put(t.Context(), key, []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		bustest.Eventually(t, func() bool { // any replica answers
+			got, err = conns["agent"].Value(t.Context(), proto.BucketLeftOut, key)
+			return err == nil && string(got) == value
+		}, "an agent doesn't hear what is left out: %v", &err)
 	}
 }
 
@@ -167,6 +189,8 @@ var allowed = map[string]string{
 	"weir.latency.shop.cart":         "aggregator",
 	"weir.commit.p00":                "aggregator",
 	"$KV.WEIR_LEASES.aggregator.p00": "aggregator",
+	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
+	"$JS.API.DIRECT.GET.KV_WEIR_LEFT_OUT.$KV.WEIR_LEFT_OUT.node1":      "agent",
 	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.enricher.p00":   "enricher",
 	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.aggregator.p00": "aggregator",
 
@@ -178,6 +202,12 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.INFO.WEIR_LATENCY":   "aggregator provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner events",
 	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator provisioner",
+
+	"$JS.API.STREAM.INFO.KV_WEIR_LEFT_OUT":                               "enricher provisioner",
+	"$JS.API.CONSUMER.CREATE.KV_WEIR_LEFT_OUT.c.$KV.WEIR_LEFT_OUT.*":     "enricher",
+	"$JS.API.CONSUMER.CREATE.KV_WEIR_LEFT_OUT.c.$KV.WEIR_LEFT_OUT.node1": "enricher",
+	"$JS.API.CONSUMER.MSG.NEXT.KV_WEIR_LEFT_OUT.c":                       "enricher",
+	"$JS.API.CONSUMER.DELETE.KV_WEIR_LEFT_OUT.c":                         "enricher",
 
 	"$JS.API.STREAM.MSG.GET.WEIR_ENRICHED": "enricher aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_LATENCY":  "aggregator",
@@ -202,13 +232,13 @@ func init() {
 		allowed["$JS.API.CONSUMER.INFO."+stream+".c"] = tools
 		allowed["$JS.FC."+stream+".c.x"] = tools
 	}
-	for _, stream := range streams[:5] {
+	for _, stream := range streams[:6] {
 		allowed["$JS.API.STREAM.CREATE."+stream] = "provisioner"
 		allowed["$JS.API.STREAM.UPDATE."+stream] = "provisioner"
 	}
 }
 
-var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ALERTS", "KV_WEIR_LEASES", "OTHER"}
+var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ALERTS", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "OTHER"}
 
 // subjects are all that there are to publish to: allowed to somebody, or to nobody.
 func subjects() []string {
@@ -230,7 +260,7 @@ func subjects() []string {
 	all = append(all,
 		"weir.raw.p00", "weir.raw.p00.node1.more", "weir.enriched.p00.more", "weir.commit.p00.more", "weir.live.latency.shop.cart",
 		"weir.alert.critical.slow", "weir.other", "other",
-		"$KV.WEIR_LEASES.other.p00", "$KV.WEIR_LEASES.enricher", "$KV.OTHER.enricher.p00",
+		"$KV.WEIR_LEASES.other.p00", "$KV.WEIR_LEFT_OUT.node1.more", "$KV.WEIR_LEFT_OUT", "$KV.WEIR_LEASES.enricher", "$KV.OTHER.enricher.p00",
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
 		"$JS.API.ACCOUNT.PURGE.x", "$JS.API.ACCOUNT.STREAM.MOVE.x.WEIR_RAW", "$JS.API.OTHER",
 		"$JS.EVENT.ADVISORY.x", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.INFO", "$SRV.PING", "_INBOX.x", "_R_.x")

@@ -203,3 +203,16 @@ volume: {{ $want }}
 {{- fail "agent.seccompProfile: localhostProfile goes with type Localhost, and with no other" -}}
 {{- end -}}
 {{- end }}
+
+{{- /* A label selector as kubectl takes it: "a=b,c in (d,e),!f". */ -}}
+{{- define "weir.selectorText" -}}
+{{- $terms := list -}}
+{{- range $key, $value := .matchLabels -}}
+{{- $terms = append $terms (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{- range .matchExpressions -}}
+{{- $form := get (dict "In" "%s in (%s)" "NotIn" "%s notin (%s)" "Exists" "%s%s" "DoesNotExist" "!%s%s") .operator -}}
+{{- $terms = append $terms (printf $form .key (join "," .values)) -}}
+{{- end -}}
+{{- join "," $terms -}}
+{{- end }}

@@ -1,0 +1,112 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// markerTime is how long the server remembers that a key was removed. A key
+// that is never used again would leave its marker there for good.
+const markerTime = time.Hour
+
+func bucketStream(bucket string) string       { return "KV_" + bucket }
+func bucketSubject(bucket, key string) string { return "$KV." + bucket + "." + key }
+
+// Value asks any replica of a bucket once for the value of a key; nil if it has
+// none. It waits for a connection, and needs no permission beyond this key. The
+// answer may be stale by a moment.
+func (c *Conn) Value(ctx context.Context, bucket, key string) ([]byte, error) {
+	a, cancel, err := c.attempt(ctx, requestTimeout)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	var m *Message
+	err = c.ask(a, apiDirect+bucketStream(bucket), func(a context.Context) (err error) {
+		m, err = c.lastDirect(a, bucketStream(bucket), bucketSubject(bucket, key))
+		return err
+	})
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = ErrNoStream
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s of bucket %s: %w", key, bucket, err)
+	}
+	if m == nil || len(m.Data) == 0 { // never there, or removed
+		return nil, nil
+	}
+	return m.Data, nil
+}
+
+// Table is a bucket as its one writer knows it. It is not safe for concurrent use.
+type Table struct {
+	c      *Conn
+	bucket string
+	rows   map[string]row
+}
+
+type row struct {
+	revision uint64
+	data     []byte // empty: removed
+}
+
+// OpenTable reads all of a bucket.
+func (c *Conn) OpenTable(ctx context.Context, bucket string) (*Table, error) {
+	all, err := c.LastMessages(ctx, bucketStream(bucket), bucketSubject(bucket, "*"))
+	if err != nil {
+		return nil, fmt.Errorf("read bucket %s: %w", bucket, err)
+	}
+	t := &Table{c: c, bucket: bucket, rows: map[string]row{}}
+	for _, m := range all {
+		t.rows[strings.TrimPrefix(m.Subject, bucketSubject(bucket, ""))] = row{m.Sequence, m.Data}
+	}
+	return t, nil
+}
+
+// Keys are those that have a value.
+func (t *Table) Keys() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(t.rows)), func(key string) bool { return len(t.rows[key].data) == 0 })
+}
+
+// Put gives a key a value, or takes it from it if data is empty. What has the
+// value already isn't written. It fails if somebody else has written meanwhile,
+// or it is unknown whether it worked: open the table anew.
+func (t *Table) Put(ctx context.Context, key string, data []byte) error {
+	old := t.rows[key]
+	if bytes.Equal(old.data, data) {
+		return nil
+	}
+	m := nats.NewMsg(bucketSubject(t.bucket, key))
+	m.Data = data
+	m.Header.Set(jetstream.ExpectedStreamHeader, bucketStream(t.bucket))
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(old.revision))
+	if len(data) == 0 { // as clients of buckets mark it
+		m.Header.Set("KV-Operation", "PURGE")
+		m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+		m.Header.Set(jetstream.MsgTTLHeader, markerTime.String())
+	}
+	a, cancel, err := t.c.attempt(ctx, requestTimeout)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	var ack *jetstream.PubAck
+	err = t.c.ask(a, m.Subject, func(a context.Context) (err error) {
+		ack, err = t.c.request(a, m)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write %s of bucket %s: %w", key, t.bucket, err)
+	}
+	t.rows[key] = row{ack.Sequence, data}
+	return nil
+}
