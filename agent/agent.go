@@ -87,6 +87,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer unlock()
 	follow := &follower{leftOut: out, bus: cfg.Bus, node: cfg.Node, log: log, ids: map[string]uint64{}}
 	follow.read(ctx) // before anything can be published
+	follow.publish()
 	capture, err := bpf.Load(bpf.Config{Cgroup: cfg.Cgroup, RingBytes: cfg.RingBytes, OwnPorts: cfg.OwnPorts})
 	if err != nil {
 		return err

@@ -109,9 +109,10 @@ type follower struct {
 	bus     *bus.Conn
 	node    string
 	log     *slog.Logger
-	value   []byte            // as last read
-	ids     map[string]uint64 // of the pods' cgroups that were found
-	readErr string            // of the last try, to be said once
+	value   []byte              // as last read
+	wanted  map[string]struct{} // the pods in it
+	ids     map[string]uint64   // of their cgroups, where they were found
+	readErr string              // of the last try, to be said once
 	tellErr string
 }
 
@@ -121,6 +122,7 @@ func (f *follower) run(ctx context.Context, capture *bpf.Capture) error {
 	defer tick.Stop()
 	for {
 		f.tell(capture)
+		f.publish()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -128,6 +130,12 @@ func (f *follower) run(ctx context.Context, capture *bpf.Capture) error {
 		}
 		f.read(ctx)
 	}
+}
+
+// publish lets the rest of the agent know.
+func (f *follower) publish() {
+	pods := f.wanted // which is replaced, never changed
+	f.pods.Store(&pods)
 }
 
 // read asks the bucket once. Whatever goes wrong, what was known stays.
@@ -138,7 +146,7 @@ func (f *follower) read(ctx context.Context) {
 	if ctx.Err() != nil {
 		return // NATS is away, or the agent stops: others say so
 	}
-	if err == nil && (f.pods.Load() == nil || !bytes.Equal(value, f.value)) {
+	if err == nil && !bytes.Equal(value, f.value) {
 		err = f.take(value)
 	}
 	f.warn(&f.readErr, "left_out_not_read", err, "pods that are to be left out since are measured")
@@ -158,25 +166,18 @@ func (f *follower) take(value []byte) error {
 			pods[uid] = struct{}{}
 		}
 	}
-	if n := len(pods); n != f.len() {
-		f.log.Info("left_out_changed", "pods", n)
-	}
-	f.value = value
-	f.pods.Store(&pods)
+	f.value, f.wanted = value, pods
+	f.log.Info("left_out_changed", "pods", len(pods))
 	return nil
 }
 
 // tell names the pods' cgroups to the kernel, once they are there.
 func (f *follower) tell(capture *bpf.Capture) {
-	var pods map[string]struct{}
-	if p := f.pods.Load(); p != nil {
-		pods = *p
-	}
-	wanted := func(uid string) bool { _, ok := pods[uid]; return ok }
+	wanted := func(uid string) bool { _, ok := f.wanted[uid]; return ok }
 	before := len(f.ids)
 	maps.DeleteFunc(f.ids, func(uid string, _ uint64) bool { return !wanted(uid) })
 	changed := len(f.ids) != before
-	if len(f.ids) < len(pods) {
+	if len(f.ids) < len(f.wanted) {
 		found := podCgroups(capture.Root, wanted)
 		changed = changed || len(found) > len(f.ids)
 		maps.Copy(f.ids, found)
