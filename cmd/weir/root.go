@@ -79,7 +79,7 @@ NATS JetStream, where any program can subscribe to them.`,
 	}
 	root.AddGroup(&cobra.Group{ID: groupParts, Title: "Parts of a cluster install:"})
 	root.AddCommand(a.upCommand(),
-		a.enricherCommand(), a.aggregatorCommand(), a.provisionCommand(), a.natsCommand(), a.shopCommand(), a.shopAloneCommand())
+		a.enricherCommand(), a.aggregatorCommand(), a.gatewayCommand(), a.provisionCommand(), a.natsCommand(), a.shopCommand(), a.shopAloneCommand())
 	return root
 }
 

@@ -22,9 +22,10 @@ type serviceFlags struct {
 	wait              time.Duration
 }
 
-func (f *serviceFlags) add(cmd *cobra.Command, http string) {
+// add adds them. what is served at http besides.
+func (f *serviceFlags) add(cmd *cobra.Command, http, what string) {
 	host, _ := os.Hostname()
-	cmd.Flags().StringVar(&f.http, "http", http, "`address` of /healthz, /readyz and /metrics")
+	cmd.Flags().StringVar(&f.http, "http", http, "`address` of "+what+"/healthz, /readyz and /metrics")
 	cmd.Flags().StringVar(&f.name, "name", fmt.Sprintf("%s-%d", host, os.Getpid()), "`name` of this replica, unique among those that run")
 	cmd.Flags().StringVar(&f.level, "log-level", "info", "debug, info, warn or error")
 	service.WaitFlag(cmd.Flags(), &f.wait)
@@ -81,7 +82,7 @@ services, as the Kubernetes API has them; without, those of plain hosts.`,
 			})
 		},
 	}
-	f.add(cmd, "127.0.0.1:7072")
+	f.add(cmd, "127.0.0.1:7072", "")
 	k.add(cmd)
 	return cmd
 }
@@ -126,6 +127,6 @@ func (a *app) aggregatorCommand() *cobra.Command {
 			})
 		},
 	}
-	f.add(cmd, "127.0.0.1:7073")
+	f.add(cmd, "127.0.0.1:7073", "")
 	return cmd
 }

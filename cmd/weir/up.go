@@ -17,6 +17,7 @@ import (
 	"github.com/weirstream/weir/bpf"
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/enricher"
+	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
 	"github.com/weirstream/weir/internal/demo"
@@ -65,7 +66,7 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 	flags.BoolVar(&f.demo, "demo", false, "also run a small shop of services that call each other")
 	flags.StringVar(&f.dataDir, "data-dir", defaultDataDir, "`folder` of the streams")
 	flags.StringVar(&f.nats, "nats", defaultNATS, "`address` where the nats-server listens")
-	flags.StringVar(&f.http, "http", defaultHTTP, "`address` of /healthz, /readyz and /metrics")
+	flags.StringVar(&f.http, "http", defaultHTTP, "`address` of the page, /healthz, /readyz and /metrics")
 	flags.StringVar(&f.cgroup, "cgroup", "", "watch only the processes of this cgroup v2 `folder` (default the whole host)")
 	flags.StringVar(&f.node, "node", host, "`name` of this host")
 	flags.StringVar(&f.cluster, "cluster", "", "`name` carried in every message")
@@ -84,6 +85,7 @@ type host struct {
 	metrics *prometheus.Registry
 	server  *natsserver.Server
 	address string // of the server, host:port
+	page    string // its address, "" if it isn't served
 	ready   atomic.Bool
 }
 
@@ -113,7 +115,7 @@ func (a *app) up(ctx context.Context, f *upFlags) error {
 func (h *host) parts() []part {
 	parts := []part{
 		{"nats-server", h.runNATS},
-		{"http", h.runHTTP},
+		{"page", h.runPage},
 		{"aggregator", h.runAggregator},
 		{"enricher", h.runEnricher},
 		{"agent", h.runAgent},
@@ -136,7 +138,11 @@ func (h *host) up() {
 	if h.address != defaultNATS {
 		server = " --server nats://" + h.address
 	}
-	fmt.Fprint(h.app.stdout, "\nEvery HTTP request of this host is measured now. In another terminal:\n\n")
+	fmt.Fprint(h.app.stdout, "\nEvery HTTP request of this host is measured now.")
+	if h.page != "" {
+		fmt.Fprintf(h.app.stdout, " See it at\n\n  %s\n\nor", h.page)
+	}
+	fmt.Fprint(h.app.stdout, " in another terminal:\n\n")
 	var t table
 	for _, hint := range [][2]string{
 		{"weir latency" + server, "who is slow, and is it working or waiting"},
@@ -150,15 +156,34 @@ func (h *host) up() {
 	fmt.Fprint(h.app.stdout, "\nCtrl-C stops.\n")
 }
 
-func (h *host) runHTTP(ctx context.Context, ready func()) error {
-	h.say("http", "http://%s/metrics, /healthz, /readyz", h.flags.http)
-	ready()
-	return status.Serve(ctx, h.flags.http, h.metrics, func() error {
-		if !h.ready.Load() {
-			return errors.New("not everything is up yet")
-		}
+// runPage serves the page beside /metrics, /healthz and /readyz.
+func (h *host) runPage(ctx context.Context, ready func()) error {
+	if h.flags.http == "" {
+		ready()
+		<-ctx.Done()
 		return nil
-	})
+	}
+	token, err := pageToken(h.flags.http, h.flags.dataDir)
+	if err != nil {
+		return err
+	}
+	c, err := h.connect(ctx, "gateway")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	h.page = pageURL(h.flags.http, token)
+	h.say("page", "%s; also /metrics, /healthz, /readyz", h.page)
+	ready()
+	return gateway.Run(ctx, gateway.Config{
+		Bus: c, HTTP: h.flags.http, Registry: h.metrics, Token: token,
+		Ready: func() error {
+			if !h.ready.Load() {
+				return errors.New("not everything is up yet")
+			}
+			return nil
+		},
+	}, h.log)
 }
 
 // runNATS runs the server and, before anything uses it, makes the streams.

@@ -62,11 +62,12 @@ func Edges(ctx context.Context, c *bus.Conn, o Options) ([]Edge, *Result, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	return join(result.Rows, wanted), result, nil
+	return Join(result.Rows, wanted), result, nil
 }
 
-// join makes edges of rows by peer.
-func join(rows []*Row, wanted Selection) []Edge {
+// Join makes edges of rows by peer. What both sides saw is one edge. A workload
+// is selected at either end.
+func Join(rows []*Row, wanted Selection) []Edge {
 	byEnds := map[edgeKey]*Edge{}
 	for _, row := range rows {
 		own := Workload{row.Namespace, row.Workload, row.Kind}

@@ -41,7 +41,7 @@ func TestNetworkTime(t *testing.T) {
 		{"client only", []*Row{client(100, 4)}, math.NaN()},
 		{"nothing", []*Row{server(0, 4), client(0, 5)}, math.NaN()},
 	} {
-		edges := join(tt.rows, Selection{})
+		edges := Join(tt.rows, Selection{})
 		if len(edges) != 1 {
 			t.Fatalf("%s: %d edges, want 1", tt.name, len(edges))
 		}
@@ -59,11 +59,11 @@ func TestNetworkTime(t *testing.T) {
 func TestEdgesOfOneNameAndTwoKinds(t *testing.T) {
 	deployment, job := view(proto.SideServer, 3, 1), view(proto.SideServer, 2, 1)
 	job.Kind = "Job"
-	edges := join([]*Row{deployment, job}, Selection{Workload: "cart"})
+	edges := Join([]*Row{deployment, job}, Selection{Workload: "cart"})
 	if len(edges) != 2 || edges[0].Server != deployment || edges[1].Server != job {
 		t.Errorf("got %+v", edges)
 	}
-	if edges := join([]*Row{deployment, job}, Selection{Workload: "cart", Kind: "job"}); len(edges) != 1 || edges[0].To.Kind != "Job" {
+	if edges := Join([]*Row{deployment, job}, Selection{Workload: "cart", Kind: "job"}); len(edges) != 1 || edges[0].To.Kind != "Job" {
 		t.Errorf("got %+v", edges)
 	}
 }

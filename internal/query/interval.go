@@ -32,11 +32,14 @@ func (i Interval) From() time.Time { return time.Unix(0, i.FromNS) }
 // To is the end as a time.
 func (i Interval) To() time.Time { return time.Unix(0, i.ToNS) }
 
-// floor is the start of the window a time is in, also before 1970.
-func floor(ns int64) int64 {
-	r := ns % proto.WindowNS
+// floor is the start of the window a time is in.
+func floor(ns int64) int64 { return Floor(ns, proto.WindowNS) }
+
+// Floor is the last multiple of step that isn't after ns, also before 1970.
+func Floor(ns, step int64) int64 {
+	r := ns % step
 	if r < 0 {
-		r += proto.WindowNS
+		r += step
 	}
 	return ns - r
 }

@@ -119,7 +119,7 @@ type merge struct {
 	options  Options
 	interval Interval
 	stream   bus.StreamInfo
-	progress *progress
+	progress *Progress
 	next     uint64 // stream sequence to go on from
 
 	sliding bool             // keep windows apart, so that old ones can go
@@ -184,7 +184,7 @@ func (m *merge) add(msg *bus.Message) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		m.progress.saw(commit, msg.Time)
+		m.progress.Saw(commit, msg.Time)
 		for _, l := range commit.Loss {
 			if m.interval.Contains(l.StartNS) {
 				m.losses = append(m.losses, l)
@@ -258,12 +258,12 @@ func (m *merge) result(now time.Time) *Result {
 // stream, and ends where the counting has come to.
 func (m *merge) measured(now time.Time) (since, until int64) {
 	since, until = m.interval.FromNS, min(m.interval.ToNS, now.UnixNano())
-	if counted, idle := m.progress.until(); !idle && counted > since {
+	if counted, idle := m.progress.Until(); !idle && counted > since {
 		until = min(until, counted)
 	}
 	if m.stream.FirstSeq <= 1 && !m.stream.FirstTime.IsZero() {
 		// The first commit comes a window and a little after the first event.
-		began := floor(m.stream.FirstTime.Add(-settled).UnixNano() - proto.WindowNS)
+		began := floor(m.stream.FirstTime.Add(-Settled).UnixNano() - proto.WindowNS)
 		if began = min(began, m.first); began < until {
 			since = max(since, began)
 		}
@@ -276,9 +276,9 @@ func (m *merge) missing() string {
 	if len(m.progress.commits) == 0 {
 		return "nothing has been counted yet"
 	}
-	until, idle := m.progress.until()
+	until, idle := m.progress.Until()
 	if idle {
 		return "there is input that isn't counted yet"
 	}
-	return "counted until " + time.Unix(0, until).Add(-settled).Format(time.TimeOnly)
+	return "counted until " + time.Unix(0, until).Add(-Settled).Format(time.TimeOnly)
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// settled is how far past the end of an interval a watermark has to be: the
+// Settled is how far past the end of an interval a watermark has to be: the
 // aggregator commits a window when its watermark is this far past its end.
-const settled = 2 * time.Second
+const Settled = 2 * time.Second
 
 // mark is the newest commit of a partition, and when the stream stored it.
 type mark struct {
@@ -21,19 +21,28 @@ type mark struct {
 	stored time.Time
 }
 
-// progress is how far each partition has come: its newest commit record.
-type progress struct {
+// Progress is how far each partition has come: its newest commit record. It is
+// not safe for concurrent use.
+type Progress struct {
 	partitions int
 	commits    map[uint32]*mark
 }
 
+// NewProgress is that of partitions that nothing is known of.
+func NewProgress(partitions int) *Progress {
+	return &Progress{partitions: partitions, commits: map[uint32]*mark{}}
+}
+
+// Known reports whether every partition has a commit record.
+func (p *Progress) Known() bool { return len(p.commits) >= p.partitions }
+
 // readProgress reads the newest commit record of every partition.
-func readProgress(ctx context.Context, c *bus.Conn) (*progress, error) {
+func readProgress(ctx context.Context, c *bus.Conn) (*Progress, error) {
 	partitions, err := c.Partitions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &progress{partitions: partitions, commits: map[uint32]*mark{}}
+	p := NewProgress(partitions)
 	last, err := c.LastMessages(ctx, proto.StreamLatency, proto.SubjectsCommit)
 	if err != nil {
 		return nil, fmt.Errorf("read commit records: %w", err)
@@ -43,22 +52,22 @@ func readProgress(ctx context.Context, c *bus.Conn) (*progress, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read commit record %s: %w", m.Subject, err)
 		}
-		p.saw(commit, m.Time)
+		p.Saw(commit, m.Time)
 	}
 	return p, nil
 }
 
-// saw takes a commit record in; older ones than the newest change nothing.
-func (p *progress) saw(commit *proto.Commit, stored time.Time) {
+// Saw takes a commit record in; older ones than the newest change nothing.
+func (p *Progress) Saw(commit *proto.Commit, stored time.Time) {
 	if known := p.commits[commit.Partition]; known == nil || commit.Seq > known.Seq {
 		p.commits[commit.Partition] = &mark{*commit, stored}
 	}
 }
 
-// until is the time before which everything is counted in the partitions that
+// Until is the time before which everything is counted in the partitions that
 // work, unix nanoseconds; idle reports whether there is none that works, so
 // that everything there is has been counted.
-func (p *progress) until() (ns int64, idle bool) {
+func (p *Progress) Until() (ns int64, idle bool) {
 	idle = true
 	for _, c := range p.commits {
 		if !c.Idle && (idle || c.WatermarkNS < ns) {
@@ -70,8 +79,8 @@ func (p *progress) until() (ns int64, idle bool) {
 
 // covers reports whether every event that ended before a time is counted.
 // What is idle may have new input that isn't counted yet, so that is looked at.
-func (p *progress) covers(ctx context.Context, c *bus.Conn, ns int64) bool {
-	if until, idle := p.until(); !idle && until < ns+int64(settled) {
+func (p *Progress) covers(ctx context.Context, c *bus.Conn, ns int64) bool {
+	if until, idle := p.Until(); !idle && until < ns+int64(Settled) {
 		return false
 	}
 	unread := false
@@ -153,7 +162,7 @@ func storedAfter(ctx context.Context, c *bus.Conn, stream, subject string, seq u
 	return m.Time, err
 }
 
-func readStages(ctx context.Context, c *bus.Conn, p *progress) ([]Stage, error) {
+func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) {
 	stages := make([]Stage, p.partitions)
 	for i := range stages {
 		s := &stages[i]

@@ -56,27 +56,16 @@ func NewTable(by By) *Table { return &Table{by: by, rows: map[Key]*Row{}} }
 
 // Add adds a delta of a workload.
 func (t *Table) Add(workload *proto.Latency, p *proto.Point) {
-	r := t.row(t.key(workload, p))
-	r.Errors += p.Errors
-	r.Hist.Merge(&p.Hist)
-	if p.Parts.Wait != nil {
-		r.Wait.Merge(p.Parts.Wait)
-	}
-	r.WaitNS += p.Parts.WaitNS
-	r.ProcessingNS += p.Parts.ProcessingNS
-	r.TransferNS += p.Parts.TransferNS
+	t.row(NewKey(workload, p).By(t.by)).AddPoint(p)
 }
+
+// AddRow adds what is known of a key that tells apart at least as much.
+func (t *Table) AddRow(r *Row) { t.row(r.Key.By(t.by)).AddRow(r) }
 
 // Merge adds all rows of a table with the same grouping.
 func (t *Table) Merge(other *Table) {
 	for key, o := range other.rows {
-		r := t.row(key)
-		r.Errors += o.Errors
-		r.Hist.Merge(&o.Hist)
-		r.Wait.Merge(&o.Wait)
-		r.WaitNS += o.WaitNS
-		r.ProcessingNS += o.ProcessingNS
-		r.TransferNS += o.TransferNS
+		t.row(key).AddRow(o)
 	}
 }
 
@@ -99,22 +88,55 @@ func (t *Table) row(key Key) *Row {
 	return r
 }
 
-func (t *Table) key(workload *proto.Latency, p *proto.Point) Key {
+// AddPoint adds a delta; the key stays.
+func (r *Row) AddPoint(p *proto.Point) {
+	r.Errors += p.Errors
+	r.Hist.Merge(&p.Hist)
+	if p.Parts.Wait != nil {
+		r.Wait.Merge(p.Parts.Wait)
+	}
+	r.WaitNS += p.Parts.WaitNS
+	r.ProcessingNS += p.Parts.ProcessingNS
+	r.TransferNS += p.Parts.TransferNS
+}
+
+// AddRow adds all that o holds; the key stays.
+func (r *Row) AddRow(o *Row) {
+	r.Errors += o.Errors
+	r.Hist.Merge(&o.Hist)
+	r.Wait.Merge(&o.Wait)
+	r.WaitNS += o.WaitNS
+	r.ProcessingNS += o.ProcessingNS
+	r.TransferNS += o.TransferNS
+}
+
+// NewKey tells a workload's point apart as far as can be.
+func NewKey(workload *proto.Latency, p *proto.Point) Key {
 	k := Key{
 		Namespace: workload.Namespace,
 		Workload:  workload.Workload,
 		Kind:      workload.WorkloadKind,
 		Side:      p.Side,
 		Protocol:  protocolOf(p.Metric),
+		Operation: strings.TrimSuffix(p.Attrs[proto.AttrMethod]+" "+p.Attrs[proto.AttrRoute], " "),
+		Status:    cmp.Or(p.Attrs[proto.AttrStatus], p.Attrs[proto.AttrErrorType]),
 	}
-	if t.by.Operation {
-		k.Operation = strings.TrimSuffix(p.Attrs[proto.AttrMethod]+" "+p.Attrs[proto.AttrRoute], " ")
-	}
-	if t.by.Status {
-		k.Status = cmp.Or(p.Attrs[proto.AttrStatus], p.Attrs[proto.AttrErrorType])
-	}
-	if t.by.Peer && p.Peer != nil {
+	if p.Peer != nil {
 		k.PeerNamespace, k.PeerWorkload, k.PeerKind = p.Peer.Namespace, p.Peer.Workload, p.Peer.WorkloadKind
+	}
+	return k
+}
+
+// By is the key without what is not grouped by.
+func (k Key) By(by By) Key {
+	if !by.Operation {
+		k.Operation = ""
+	}
+	if !by.Status {
+		k.Status = ""
+	}
+	if !by.Peer {
+		k.PeerNamespace, k.PeerWorkload, k.PeerKind = "", "", ""
 	}
 	return k
 }

@@ -139,11 +139,11 @@ func TestCompleteByWatermark(t *testing.T) {
 	if s.covers(now) {
 		t.Error("a frame that no commit counts, and complete")
 	}
-	s.count(3, func(c *proto.Commit) { c.WatermarkNS = now.Add(settled - 1).UnixNano() })
+	s.count(3, func(c *proto.Commit) { c.WatermarkNS = now.Add(Settled - 1).UnixNano() })
 	if s.covers(now) {
 		t.Error("complete a nanosecond too early")
 	}
-	s.count(0, func(c *proto.Commit) { c.WatermarkNS = now.Add(settled).UnixNano() })
+	s.count(0, func(c *proto.Commit) { c.WatermarkNS = now.Add(Settled).UnixNano() })
 	if !s.covers(now) {
 		t.Error("the watermark is past the time, and not complete")
 	}

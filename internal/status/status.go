@@ -14,6 +14,7 @@ import (
 
 const (
 	readTimeout     = 5 * time.Second
+	idleTimeout     = 2 * time.Minute
 	shutdownTimeout = 2 * time.Second
 )
 
@@ -36,6 +37,12 @@ func Handler(metrics prometheus.Gatherer, ready func() error) http.Handler {
 // Serve serves [Handler] at addr (host:port) until ctx ends. With an empty
 // addr it serves nothing and waits for ctx.
 func Serve(ctx context.Context, addr string, metrics prometheus.Gatherer, ready func() error) error {
+	return ServeHandler(ctx, addr, Handler(metrics, ready))
+}
+
+// ServeHandler serves a handler of one's own the same way. The contexts of
+// requests end with ctx.
+func ServeHandler(ctx context.Context, addr string, handler http.Handler) error {
 	if addr == "" {
 		<-ctx.Done()
 		return nil
@@ -44,7 +51,10 @@ func Serve(ctx context.Context, addr string, metrics prometheus.Gatherer, ready 
 	if err != nil {
 		return fmt.Errorf("listen for HTTP at %s: %w", addr, err)
 	}
-	s := &http.Server{Handler: Handler(metrics, ready), ReadHeaderTimeout: readTimeout}
+	s := &http.Server{
+		Handler: handler, ReadHeaderTimeout: readTimeout, IdleTimeout: idleTimeout,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const maxAnswers = 64 // remembered
+
+// answers works each answer out once for all who ask the same at the same
+// state of the cache, a few at a time.
+type answers struct {
+	slots chan struct{}
+
+	mu    sync.Mutex
+	known map[string]*shared
+	order []string // oldest first
+}
+
+// shared is one answer. body and err are set once done is closed.
+type shared struct {
+	done chan struct{}
+	body []byte
+	err  error
+}
+
+func newAnswers() *answers {
+	return &answers{slots: make(chan struct{}, maxAtOnce), known: map[string]*shared{}}
+}
+
+// get returns the answer of a key, from work if nobody has asked before.
+// Failures are not remembered.
+func (a *answers) get(ctx context.Context, key string, work func(context.Context) ([]byte, error)) ([]byte, error) {
+	for {
+		a.mu.Lock()
+		s := a.known[key]
+		if s == nil {
+			s = &shared{done: make(chan struct{})}
+			a.remember(key, s)
+			a.mu.Unlock()
+			a.work(ctx, key, s, work)
+			return s.body, s.err
+		}
+		a.mu.Unlock()
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if s.err == nil {
+			return s.body, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		// Who worked on it failed, maybe by going away: work on it.
+	}
+}
+
+func (a *answers) remember(key string, s *shared) {
+	a.known[key] = s
+	a.order = append(a.order, key)
+	if len(a.order) > maxAnswers {
+		delete(a.known, a.order[0])
+		a.order = a.order[1:]
+	}
+}
+
+func (a *answers) work(ctx context.Context, key string, s *shared, work func(context.Context) ([]byte, error)) {
+	defer close(s.done)
+	defer func() {
+		if s.err != nil {
+			a.mu.Lock()
+			if a.known[key] == s {
+				delete(a.known, key)
+			}
+			a.mu.Unlock()
+		}
+	}()
+	select {
+	case a.slots <- struct{}{}:
+		defer func() { <-a.slots }()
+	case <-time.After(queueTime):
+		s.err = fmt.Errorf("%d answers are being worked out, the limit: try again", maxAtOnce)
+		return
+	case <-ctx.Done():
+		s.err = ctx.Err()
+		return
+	}
+	s.body, s.err = work(ctx)
+}

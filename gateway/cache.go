@@ -1,0 +1,322 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	maxSeries = 100_000 // then peers, and then operations, are merged
+
+	// ramp is the start of a stream whose windows have lost their first deltas
+	// to the stream's age limit.
+	ramp = time.Minute
+	kept = 24 * time.Hour
+)
+
+// widths are the levels: how wide their windows are and how long they are kept,
+// so that any interval is a few hundred of them.
+var widths = []struct{ step, keep time.Duration }{
+	{10 * time.Second, time.Hour + 5*time.Minute},
+	{time.Minute, 6*time.Hour + 15*time.Minute},
+	{5 * time.Minute, kept + 15*time.Minute},
+}
+
+// cache is the last 24 hours of WEIR_LATENCY, each delta in every level that
+// still has its window. It is safe for concurrent use.
+type cache struct {
+	limit int // bytes of all levels
+	now   func() time.Time
+
+	mu       sync.RWMutex
+	series   []query.Key
+	ids      map[query.Key]uint32
+	levels   []*level
+	since    []int64 // by level: before it windows were dropped for room
+	progress *query.Progress
+	newest   time.Time // when the stream stored the last message read
+	stream   bus.StreamInfo
+	first    int64   // start of the earliest window seen
+	loaded   int64   // before it the history isn't read yet; 0 if all is
+	loading  float64 // share of the history that was read
+	problem  string  // why nothing can be read, "" if it can
+	changed  chan struct{}
+	changes  uint64
+	u        unpacker
+	packed   []byte
+}
+
+func newCache(limit int, now func() time.Time) *cache {
+	c := &cache{limit: limit, now: now, changed: make(chan struct{})}
+	c.reset()
+	return c
+}
+
+// reset forgets everything: the stream is another one.
+func (c *cache) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.series, c.ids = nil, map[query.Key]uint32{}
+	c.levels, c.since = nil, make([]int64, len(widths))
+	for _, w := range widths {
+		c.levels = append(c.levels, newLevel(int64(w.step)))
+	}
+	c.progress, c.first = query.NewProgress(0), 1<<63-1
+	c.notify()
+}
+
+// notify wakes who waits for changes. The lock is held.
+func (c *cache) notify() {
+	c.changes++
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// change is closed when there is something new.
+func (c *cache) change() (<-chan struct{}, uint64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.changed, c.changes
+}
+
+// take takes a message in. Live ones are shown at once.
+func (c *cache) take(m *bus.Message, live bool) error {
+	if strings.HasPrefix(m.Subject, "weir.commit.") {
+		commit, err := proto.DecodeCommit(m.Data)
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.progress.Saw(commit, m.Time)
+		for _, l := range commit.Loss {
+			for i, level := range c.levels {
+				if c.wanted(i, l.StartNS) {
+					level.lose(l)
+				}
+			}
+		}
+		if live {
+			c.newest = m.Time
+			c.trim()
+			c.notify()
+		}
+		return nil
+	}
+	latency, err := proto.DecodeLatency(m.Data)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range latency.Points {
+		c.add(latency, &latency.Points[i])
+	}
+	return nil
+}
+
+func (c *cache) add(l *proto.Latency, p *proto.Point) {
+	id := c.id(query.NewKey(l, p))
+	row := query.Row{}
+	row.AddPoint(p)
+	c.packed = pack(c.packed[:0], &row)
+	c.first = min(c.first, p.StartNS)
+	for i, level := range c.levels {
+		if c.wanted(i, p.StartNS) {
+			level.add(id, p, c.packed, &c.u)
+		}
+	}
+}
+
+// wanted reports whether a level still keeps a time.
+func (c *cache) wanted(level int, ns int64) bool {
+	l := c.levels[level]
+	return l.floor(ns) >= max(c.since[level], l.floor(c.now().Add(-widths[level].keep).UnixNano()))
+}
+
+// id numbers a series. Over the bound what tells apart the most goes first.
+func (c *cache) id(key query.Key) uint32 {
+	for _, by := range []query.By{{Operation: true, Peer: true, Status: true}, {Operation: true}, {}} {
+		key = key.By(by)
+		if id, known := c.ids[key]; known {
+			return id
+		}
+		if len(c.series) < maxSeries {
+			break
+		}
+	}
+	id := uint32(len(c.series))
+	c.series = append(c.series, key)
+	c.ids[key] = id
+	return id
+}
+
+// trim forgets what is too old, and the oldest of the finest windows while
+// there is too much. Five minutes of each level stay.
+func (c *cache) trim() {
+	now, bytes := c.now(), 0
+	for i, l := range c.levels {
+		l.dropBefore(now.Add(-widths[i].keep).UnixNano())
+		bytes += l.bytes
+	}
+	for i, l := range c.levels {
+		for bytes > c.limit && int64(len(l.windows))*l.step > int64(5*time.Minute) {
+			before := l.bytes
+			c.since[i] = l.dropOldest()
+			bytes -= before - l.bytes
+		}
+	}
+}
+
+// covered is the time from which on a level is whole.
+func (c *cache) covered(level int) int64 {
+	l := c.levels[level]
+	from := max(c.loaded, c.since[level], l.floor(c.now().Add(-widths[level].keep).UnixNano())+l.step)
+	if c.stream.FirstSeq > 1 {
+		from = max(from, c.stream.FirstTime.Add(ramp).UnixNano())
+	}
+	return from
+}
+
+// complete is the end of the last window that everything is counted of.
+func (c *cache) complete() int64 {
+	now := c.now().UnixNano()
+	// 0 is before the first agent has promised anything.
+	if until, idle := c.progress.Until(); !idle && until > 0 {
+		now = min(now, until-int64(query.Settled))
+	}
+	return query.Floor(now, proto.WindowNS)
+}
+
+// began is when measuring began, if that is still known, else 0: the first
+// commit comes a window and a little after the first event.
+func (c *cache) began() int64 {
+	if c.stream.FirstSeq > 1 || c.stream.FirstTime.IsZero() || c.loaded > 0 {
+		return 0
+	}
+	return min(c.first, query.Floor(c.stream.FirstTime.Add(-query.Settled).UnixNano()-proto.WindowNS, proto.WindowNS))
+}
+
+// span is an interval of whole windows of one width.
+type span struct {
+	query.Interval
+	step    int64
+	since   int64 // the part that was measured, what rates are over
+	until   int64
+	windows []*window // in order; nil where nothing happened
+	series  []query.Key
+	missing string // why it isn't whole, "" if it is
+}
+
+// covers is how long was measured.
+func (s *span) covers() time.Duration { return time.Duration(max(0, s.until-s.since)) }
+
+// within is the part of window i that was measured.
+func (s *span) within(i int) time.Duration {
+	start := s.FromNS + int64(i)*s.step
+	return time.Duration(max(0, min(start+s.step, s.until)-max(start, s.since)))
+}
+
+// table adds up what is wanted of windows from to to.
+func (s *span) table(by query.By, from, to int, wanted func(*query.Key) bool) *query.Table {
+	t := query.NewTable(by)
+	var u unpacker
+	for _, w := range s.windows[from:to] {
+		if w == nil {
+			continue
+		}
+		for id, cell := range w.cells {
+			if key := &s.series[id]; wanted == nil || wanted(key) {
+				row := u.unpack(cell)
+				row.Key = *key
+				t.AddRow(row)
+			}
+		}
+	}
+	return t
+}
+
+// lost is how many exchanges are known to be lost, at most: a lost kernel
+// record may have been an exchange.
+func (s *span) lost() (n uint64) {
+	for _, w := range s.windows {
+		if w != nil {
+			for _, count := range w.losses {
+				n += count
+			}
+		}
+	}
+	return n
+}
+
+// maxColumns is how many windows an answer has at most.
+const maxColumns = 400
+
+// pick chooses the level for an interval: the finest that is whole and not too
+// long. fine reports whether the interval deserves finer windows than those.
+func (c *cache) pick(i query.Interval) (level int, fine bool) {
+	length := i.ToNS - i.FromNS
+	for n, l := range c.levels {
+		if length/l.step <= maxColumns && c.covered(n) <= i.FromNS {
+			return n, length/l.step < 30 && n > 0
+		}
+	}
+	for n, l := range c.levels {
+		if length/l.step <= maxColumns {
+			return n, length <= int64(maxDetail)
+		}
+	}
+	return len(c.levels) - 1, false
+}
+
+// view calls show with an interval. Nothing changes meanwhile.
+func (c *cache) view(level int, i query.Interval, show func(*span)) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	s := c.cut(c.levels[level], i)
+	if from := c.covered(level); from > s.FromNS+int64(ramp) { // the first minute of 24 hours always goes
+		switch {
+		case c.problem != "":
+			s.missing = c.problem
+		case c.loaded > s.FromNS:
+			s.missing = fmt.Sprintf("history is still being read: %.0f %%", 100*c.loading)
+		case c.since[level] > s.FromNS:
+			s.missing = fmt.Sprintf("before %s there was no room in memory (%d MiB)", clock(from), c.limit>>20)
+		default:
+			s.missing = fmt.Sprintf("older than %s has expired", clock(from))
+		}
+	}
+	show(s)
+}
+
+// detailed calls show with an interval of a level of its own.
+func (c *cache) detailed(l *level, i query.Interval, show func(*span)) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	s := c.cut(l, i)
+	if c.stream.FirstSeq > 1 && s.FromNS < c.stream.FirstTime.Add(ramp).UnixNano() {
+		s.missing = fmt.Sprintf("older than %s has expired", clock(c.stream.FirstTime.Add(ramp).UnixNano()))
+	}
+	show(s)
+}
+
+// cut makes a span of a level's windows. The lock is held.
+func (c *cache) cut(l *level, i query.Interval) *span {
+	s := &span{Interval: query.Interval{FromNS: l.floor(i.FromNS), ToNS: l.floor(i.ToNS + l.step - 1)}, step: l.step}
+	s.series = slices.Clip(c.series)
+	for start := s.FromNS; start < s.ToNS; start += l.step {
+		s.windows = append(s.windows, l.windows[start])
+	}
+	s.until = min(s.ToNS, i.ToNS+l.step, c.complete())
+	s.since = max(s.FromNS, min(c.began(), s.until))
+	return s
+}
+
+func clock(ns int64) string { return time.Unix(0, ns).UTC().Format("15:04:05Z") }

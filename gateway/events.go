@@ -1,0 +1,267 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/weirstream/weir/internal/query"
+)
+
+const (
+	defaultEvents = 200
+	maxEvents     = 1000             // of one answer
+	searchTime    = 10 * time.Second // for them
+	burst         = 100              // events a second that one viewer is shown, at most
+	flushEvery    = 250 * time.Millisecond
+)
+
+// lookback is how the past is searched: the newest first, in growing steps, so
+// that what is frequent is found at once and what is rare is found at all.
+var lookback = []time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minute, 20 * time.Minute, kept}
+
+// eventQuery is what a viewer wants to see.
+type eventQuery struct {
+	selection query.Selection
+	filter    *query.Filter
+	limit     int
+}
+
+func eventsWanted(q url.Values) (eventQuery, error) {
+	e := eventQuery{selection: query.Selection{Namespace: q.Get("namespace"), Workload: q.Get("workload"), Kind: q.Get("kind")}}
+	side, err := sideOf(q)
+	if err != nil {
+		return e, err
+	}
+	if q.Get("side") != "" {
+		e.selection.Side = side.String()
+	}
+	if e.limit, err = count(q, "limit", defaultEvents, maxEvents); err != nil {
+		return e, err
+	}
+	if text := q.Get("filter"); text != "" {
+		if len(text) > 4096 {
+			return e, badf("filter= has %d bytes, at most 4096 are allowed", len(text))
+		}
+		e.filter, err = query.NewFilter(text)
+	}
+	return e, err
+}
+
+func (e *eventQuery) wants(event *query.Event) (bool, error) {
+	if !event.Selected(e.selection) {
+		return false, nil
+	}
+	if e.filter == nil {
+		return true, nil
+	}
+	return e.filter.Wants(event)
+}
+
+// searchEnd says how far a search came.
+type searchEnd struct {
+	Until   int64  `json:"until"` // unix milliseconds: it looked at what ended since
+	Shown   int    `json:"shown"`
+	Full    bool   `json:"full"`    // there may be more
+	Missing string `json:"missing"` // why it ended early, "" if it didn't
+}
+
+// pastEvents sends events of an interval, the newest first.
+func (g *gateway) pastEvents(ctx context.Context, s *stream, i query.Interval, e eventQuery) error {
+	select {
+	case g.searches <- struct{}{}:
+		defer func() { <-g.searches }()
+	case <-time.After(queueTime):
+		return fmt.Errorf("%d searches run already, the limit: try again", cap(g.searches))
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	limited, cancel := context.WithTimeout(ctx, searchTime)
+	defer cancel()
+	end := searchEnd{Until: i.ToNS / 1e6}
+	for _, back := range lookback {
+		part := query.Interval{FromNS: max(i.FromNS, i.ToNS-int64(back)), ToNS: end.Until * 1e6}
+		if part.FromNS >= part.ToNS {
+			break
+		}
+		found := newNewest(e.limit - end.Shown)
+		err := query.Events(limited, g.bus, query.EventOptions{Interval: part, Selection: e.selection, Filter: e.filter}, found.add)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			end.Missing = fmt.Sprintf("looked for %s, the limit: choose a shorter interval", searchTime)
+			break
+		}
+		if err != nil {
+			return err
+		}
+		end.Shown += len(found.kept)
+		end.Until = part.FromNS / 1e6
+		if err := s.send("events", found.sorted()); err != nil {
+			return err
+		}
+		if end.Full = end.Shown >= e.limit; end.Full {
+			break
+		}
+	}
+	return s.send("end", end)
+}
+
+// newest keeps the latest events, however many are added.
+type newest struct {
+	size int
+	kept []*query.Event
+}
+
+func newNewest(size int) *newest { return &newest{size: size, kept: []*query.Event{}} }
+
+func (n *newest) add(e *query.Event) error {
+	if n.kept = append(n.kept, e); len(n.kept) >= 2*n.size {
+		n.sorted()
+	}
+	return nil
+}
+
+// sorted are the newest, newest first.
+func (n *newest) sorted() []*query.Event {
+	slices.SortStableFunc(n.kept, func(a, b *query.Event) int { return b.Time.Compare(a.Time) })
+	clear(n.kept[min(len(n.kept), n.size):])
+	n.kept = n.kept[:min(len(n.kept), n.size)]
+	return n.kept
+}
+
+// liveEvents is a batch of what happened just now.
+type liveEvents struct {
+	Events  []*query.Event `json:"events"`
+	Matched uint64         `json:"matched"` // since the last batch, shown or not
+	Skipped uint64         `json:"skipped"` // not looked at: this viewer was too slow
+}
+
+// follow sends events as they happen, until the viewer goes. It shows at most
+// burst a second and says how many there were.
+func (g *gateway) follow(ctx context.Context, s *stream, e eventQuery) error {
+	v, err := g.tap.join()
+	if err != nil {
+		return err
+	}
+	defer g.tap.leave(v)
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	room := newNewest(int(burst * flushEvery / time.Second))
+	var batch liveEvents
+	for {
+		select {
+		case f := <-v.frames:
+			for i := range f.Events {
+				event := query.NewEvent(f.Node, &f.Events[i])
+				wanted, err := e.wants(event)
+				if err != nil {
+					return badRequest{err}
+				}
+				if wanted {
+					batch.Matched++
+					_ = room.add(event) // it never fails
+				}
+			}
+		case <-tick.C:
+			batch.Skipped = v.skipped.Swap(0)
+			if batch.Events = room.sorted(); len(batch.Events) == 0 && batch.Skipped == 0 {
+				if err := s.beat(); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := s.send("live", batch); err != nil {
+				return err
+			}
+			room, batch = newNewest(room.size), liveEvents{}
+		case err := <-v.failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// events answers /api/events with server-sent events: those of an interval, or
+// without to= those that happen from now on.
+func (g *gateway) events(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	e, err := eventsWanted(q)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	live := !q.Has("to") && !q.Has("from") && !q.Has("last")
+	var i query.Interval
+	if !live {
+		if i, err = g.eventInterval(q); err != nil {
+			fail(w, err)
+			return
+		}
+	}
+	if !g.bus.Connected() {
+		fail(w, errAway)
+		return
+	}
+	s := newStream(w, r)
+	if live {
+		err = g.follow(r.Context(), s, e)
+	} else {
+		err = g.pastEvents(r.Context(), s, i, e)
+	}
+	if err != nil && r.Context().Err() == nil {
+		_ = s.send("failed", problemOf(err)) // the viewer may be gone, too
+	}
+}
+
+// eventInterval is an interval that ends now unless it is said otherwise:
+// single events don't wait for windows.
+func (g *gateway) eventInterval(q url.Values) (query.Interval, error) {
+	if !q.Has("to") {
+		q.Set("to", g.cache.now().UTC().Format(time.RFC3339Nano))
+	}
+	return g.cache.interval(q)
+}
+
+// checkFilter answers /api/filter: whether a filter can be understood, and
+// where not.
+func (g *gateway) checkFilter(r *http.Request) (any, error) {
+	e, err := eventsWanted(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		OK bool `json:"ok"`
+	}{e.filter != nil}, nil
+}
+
+// problem is what an error looks like as JSON.
+type problem struct {
+	Error  string `json:"error"`
+	Column *int   `json:"column,omitempty"` // of a filter's mistake, from 0
+}
+
+func problemOf(err error) problem {
+	var f *query.FilterError
+	if errors.As(err, &f) {
+		p := problem{Error: f.Reason}
+		if f.Column >= 0 {
+			p.Column = &f.Column
+		}
+		return p
+	}
+	return problem{Error: err.Error()}
+}
+
+func marshal(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil { // a NaN: a bug, which must not look like an answer
+		b, _ = json.Marshal(problem{Error: cmp.Or(err.Error(), "encode answer")})
+	}
+	return b
+}

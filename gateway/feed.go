@@ -1,0 +1,217 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	// recent is what is read first, so that the page shows something at once.
+	recent = 10 * time.Minute
+	// early is how much earlier than their events messages may have been stored:
+	// the clock of a node may be ahead of the stream's by this much.
+	early    = 30 * time.Second
+	tryAgain = time.Second
+	lookAt   = time.Minute // how often the stream's first message is looked at
+)
+
+// feed reads WEIR_LATENCY into a cache.
+type feed struct {
+	bus     *bus.Conn
+	cache   *cache
+	metrics *metrics
+	log     *slog.Logger
+}
+
+// run reads until ctx ends. When the stream goes away or is made anew it
+// begins again.
+func (f *feed) run(ctx context.Context) error {
+	for {
+		err := f.read(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		f.log.Warn("reading_again", "stream", proto.StreamLatency, "error", err)
+		f.cache.reset()
+		f.cache.say(err)
+		select {
+		case <-time.After(tryAgain):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// say notes why nothing can be read.
+func (c *cache) say(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.problem = ""; err != nil {
+		c.problem = err.Error()
+	}
+	c.notify()
+}
+
+func (f *feed) read(ctx context.Context) error {
+	partitions, err := f.bus.Partitions(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.look(ctx); err != nil {
+		return err
+	}
+	last, err := f.bus.LastMessages(ctx, proto.StreamLatency, proto.SubjectsCommit)
+	if err != nil {
+		return err
+	}
+	now := f.cache.now()
+	cut, err := f.firstAfter(ctx, now.Add(-recent))
+	if err != nil {
+		return err
+	}
+	f.cache.begin(partitions, last, now.Add(-recent+ramp).UnixNano())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return f.follow(ctx, cut) })
+	g.Go(func() error { return f.history(ctx, now.Add(-kept-early), cut) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-time.After(lookAt):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if err := f.look(ctx); err != nil {
+				return err
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// begin starts with the newest commit records. The history before loaded is
+// read later.
+func (c *cache) begin(partitions int, commits []bus.Message, loaded int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.progress, c.loaded, c.loading, c.problem = query.NewProgress(partitions), loaded, 0, ""
+	for _, m := range commits {
+		if commit, err := proto.DecodeCommit(m.Data); err == nil {
+			c.progress.Saw(commit, m.Time)
+			c.newest = m.Time
+		}
+	}
+	c.notify()
+}
+
+// look finds out where the stream begins now.
+func (f *feed) look(ctx context.Context) error {
+	info, err := f.bus.StreamInfo(ctx, proto.StreamLatency)
+	if err != nil {
+		return err
+	}
+	f.cache.mu.Lock()
+	f.cache.stream = info
+	f.cache.mu.Unlock()
+	return nil
+}
+
+var subjects = []string{proto.SubjectsLatency, proto.SubjectsCommit}
+
+// firstAfter is the sequence of the first message stored at a time or later;
+// one above the last if there is none.
+func (f *feed) firstAfter(ctx context.Context, at time.Time) (uint64, error) {
+	info, err := f.bus.StreamInfo(ctx, proto.StreamLatency)
+	if err != nil {
+		return 0, err
+	}
+	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: at, StopAtEnd: true})
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	m, err := r.Next(ctx)
+	if errors.Is(err, io.EOF) {
+		return info.LastSeq + 1, nil
+	}
+	return m.Sequence, err
+}
+
+// follow reads from a sequence on, for ever.
+func (f *feed) follow(ctx context.Context, from uint64) error {
+	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		m, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		f.take(&m, true)
+	}
+}
+
+// history reads what was stored from a time on, up to a sequence.
+func (f *feed) history(ctx context.Context, from time.Time, to uint64) error {
+	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: from, StopAtEnd: true})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	started := f.cache.now()
+	var first, read uint64
+	for {
+		m, err := r.Next(ctx)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err != nil || m.Sequence >= to {
+			break
+		}
+		if first == 0 {
+			first = m.Sequence
+		}
+		f.take(&m, false)
+		if read++; read%1024 == 0 {
+			f.cache.progressed(float64(m.Sequence-first) / float64(to-first))
+		}
+	}
+	f.cache.historyRead()
+	f.log.Info("history_read", "messages", read, "took", f.cache.now().Sub(started).Round(time.Millisecond).String())
+	return nil
+}
+
+func (c *cache) progressed(share float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loading = share
+	c.trim()
+	c.notify()
+}
+
+func (c *cache) historyRead() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loaded, c.loading = 0, 1
+	c.trim()
+	c.notify()
+}
+
+// take counts what can't be read instead of stopping: the rest can.
+func (f *feed) take(m *bus.Message, live bool) {
+	if err := f.cache.take(m, live); err != nil {
+		f.metrics.undecodable.Inc()
+		f.log.Debug("message_skipped", "error", fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err))
+	}
+}

@@ -1,0 +1,134 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/status"
+)
+
+// Config is what a gateway needs.
+type Config struct {
+	Bus      *bus.Conn
+	HTTP     string // host:port
+	Registry *prometheus.Registry
+
+	// Token is what viewers must know; "" lets in whoever reaches HTTP under the
+	// name of this host, which is meant for loopback.
+	Token string
+	// CacheBytes bounds the history in memory; 0 is DefaultCacheBytes.
+	CacheBytes int
+	// Ready says whether the rest of this process works, nil if there is none.
+	Ready func() error
+}
+
+// DefaultCacheBytes is about a day of 1,000 series.
+const DefaultCacheBytes = 256 << 20
+
+// gateway is a running one.
+type gateway struct {
+	bus      *bus.Conn
+	cache    *cache
+	details  *details
+	tap      *tap
+	answers  *answers
+	metrics  *metrics
+	log      *slog.Logger
+	started  time.Time
+	viewers  atomic.Int64
+	searches chan struct{}
+}
+
+// Run serves the page until ctx ends.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = DefaultCacheBytes
+	}
+	g := &gateway{
+		bus: cfg.Bus, cache: newCache(cfg.CacheBytes, time.Now), tap: newTap(cfg.Bus, log), answers: newAnswers(),
+		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
+	}
+	g.details = newDetails(cfg.Bus, g.cache)
+	g.metrics = newMetrics(cfg.Registry, g)
+	status.RegisterBus(cfg.Registry, "gateway", cfg.Bus)
+	handler, err := g.handler(cfg)
+	if err != nil {
+		return err
+	}
+	// Whichever ends first stops the others: the server last of all, since its
+	// viewers wait for what the readers give.
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return (&feed{g.bus, g.cache, g.metrics, log}).run(ctx) })
+	work.Go(func() error { return g.tap.run(ctx) })
+	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
+	return work.Wait()
+}
+
+// ready is nil once the newest windows are there.
+func (g *gateway) ready(rest func() error) func() error {
+	return func() error {
+		if rest != nil {
+			if err := rest(); err != nil {
+				return err
+			}
+		}
+		if !g.bus.Connected() {
+			return errAway
+		}
+		return nil
+	}
+}
+
+// metrics count what bounds turned away.
+type metrics struct {
+	undecodable prometheus.Counter
+	answered    *prometheus.CounterVec
+	refused     *prometheus.CounterVec
+	slowest     prometheus.Counter
+}
+
+func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "weir", Subsystem: "gateway", Name: name, Help: help}
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "weir", Subsystem: "gateway", Name: name, Help: help}, value)
+	}
+	m := &metrics{
+		undecodable: prometheus.NewCounter(counter("undecodable_messages_total", "Messages of WEIR_LATENCY that could not be read.")),
+		answered:    prometheus.NewCounterVec(counter("answers_total", "Answers by kind."), []string{"kind"}),
+		refused:     prometheus.NewCounterVec(counter("refused_total", "Requests refused, by reason."), []string{"reason"}),
+		slowest:     prometheus.NewCounter(counter("viewers_dropped_total", "Viewers dropped because they took nothing for too long.")),
+	}
+	r.MustRegister(m.undecodable, m.answered, m.refused, m.slowest,
+		gauge("viewers", "Viewers connected now.", func() float64 { return float64(g.viewers.Load()) }),
+		gauge("followers", "Viewers that follow single requests now.", func() float64 { return float64(g.tap.count()) }),
+		gauge("cache_bytes", "History in memory.", func() float64 { return float64(g.self().CacheBytes) }),
+		gauge("cache_series", "Series in memory.", func() float64 { return float64(g.self().Series) }))
+	return m
+}
+
+// version is that of the program.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") && len(s.Value) >= 12 {
+			v = s.Value[:12]
+		}
+	}
+	if v == "" {
+		return "unknown"
+	}
+	return v
+}
