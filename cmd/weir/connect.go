@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,14 +20,18 @@ import (
 // connect connects to the streams that the global flags name, or those of the
 // cluster.
 func (a *app) connect(ctx context.Context) (*bus.Conn, error) {
+	log, err := service.Logger(a.stderr, "warn")
+	if err != nil {
+		return nil, err
+	}
+	return a.connectLogging(ctx, log)
+}
+
+func (a *app) connectLogging(ctx context.Context, log *slog.Logger) (*bus.Conn, error) {
 	options, err := a.busOptions()
 	if err == nil && a.plugin && !a.elsewhere {
 		options, err = a.clusterOptions(ctx)
 	}
-	if err != nil {
-		return nil, err
-	}
-	log, err := service.Logger(a.stderr, "warn")
 	if err != nil {
 		return nil, err
 	}

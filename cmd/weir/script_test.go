@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,30 +37,37 @@ func TestScript(t *testing.T) {
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"nats":   startNATS,
-			"secure": startSecure,
-			"fill":   fill,
-			"stream": createStream,
-			"listen": listen,
+			"nats":     startNATS,
+			"secure":   startSecure,
+			"fill":     fill,
+			"stream":   createStream,
+			"listen":   listen,
+			"terminal": terminal,
+			"keys":     keys,
+			"screen":   screen,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
 }
 
-// condition root is true where weir up can start: a script that needs it is
-// skipped elsewhere, and fails instead where everything is required.
-func condition(name string) (bool, error) {
-	if name != "root" {
+// condition root is true where weir up can start, tmux where that is: a script
+// that needs it is skipped elsewhere, and fails instead where everything is
+// required.
+func condition(name string) (ok bool, err error) {
+	switch name {
+	case "root":
+		ok = os.Geteuid() == 0
+	case "tmux":
+		_, missing := exec.LookPath("tmux")
+		ok = missing == nil
+	default:
 		return false, fmt.Errorf("unknown condition %q", name)
 	}
-	if os.Geteuid() == 0 {
-		return true, nil
+	if !ok && os.Getenv("WEIR_REQUIRE") == "all" {
+		return false, fmt.Errorf("WEIR_REQUIRE=all, but there is no %s", name)
 	}
-	if os.Getenv("WEIR_REQUIRE") == "all" {
-		return false, fmt.Errorf("WEIR_REQUIRE=all, but not root")
-	}
-	return false, nil
+	return ok, nil
 }
 
 // startNATS starts a nats-server with Weir's streams (nats), without them

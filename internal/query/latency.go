@@ -45,6 +45,10 @@ type Result struct {
 // Covered is how much of the interval was measured so far: what rates are over.
 func (r *Result) Covered() time.Duration { return time.Duration(r.until - r.since) }
 
+// Until is the time before which everything in the rows is counted, at most the
+// interval's end.
+func (r *Result) Until() time.Time { return time.Unix(0, r.until) }
+
 // Lost is how many exchanges are known to be lost in the interval, at most:
 // a lost kernel record may have been an exchange.
 func (r *Result) Lost() uint64 {
