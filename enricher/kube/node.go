@@ -29,9 +29,6 @@ func (n *Node) On() string { return n.name }
 // Zone is the node's, or "".
 func (n *Node) Zone() string { return n.zone }
 
-// left tells whether the API had the node and has it no more.
-func (n *Node) left() bool { return n.gone != 0 && n.gone != forever }
-
 // node returns the node with that name, which the API may not have told of.
 func (x *Index) node(name string) *Node {
 	n := x.nodes[name]
@@ -62,8 +59,10 @@ func (x *Index) SetNode(o *corev1.Node) {
 	defer x.Unlock()
 	now := x.now().UnixNano()
 	n := x.node(o.Name)
-	back := n.left()
-	n.gone = forever
+	if n.gone != forever {
+		n.gone = forever
+		x.measureAll(n)
+	}
 	var addrs []netip.Addr
 	for _, a := range o.Status.Addresses {
 		if ip, err := netip.ParseAddr(a.Address); err == nil && !slices.Contains(addrs, plain(ip)) {
@@ -72,9 +71,6 @@ func (x *Index) SetNode(o *corev1.Node) {
 	}
 	x.addrs.setAlways(n, &n.addrs, addrs, o.CreationTimestamp.UnixNano(), now)
 	x.setRanges(n, o.Spec.PodCIDRs)
-	if back {
-		x.measureAll(n)
-	}
 	if zone := o.Labels[corev1.LabelTopologyZone]; zone != n.zone {
 		n.zone = zone
 		n.rename()

@@ -59,10 +59,11 @@ func (x *Index) LeftOut() map[string][]string {
 	return nodes
 }
 
-// measure looks again whether a pod is left out, and where.
+// measure looks again whether a pod is left out, and where: on a node that the
+// API has.
 func (x *Index) measure(p *Pod) {
 	node := ""
-	if !p.over && !p.node.left() && x.leavesOut(p) {
+	if !p.over && p.node.gone == forever && x.leavesOut(p) {
 		node = p.node.name
 	}
 	x.setLeftOut(p, node)
