@@ -204,6 +204,49 @@ func TestAgentHasExactlyItsCapabilities(t *testing.T) {
 	}
 }
 
+// TestOptOut: the enricher is told the selector as kubectl writes it, and may
+// read namespaces only then.
+func TestOptOut(t *testing.T) {
+	const role = "ClusterRole/weir-enricher-weir"
+	env := func(o Object) string {
+		return fmt.Sprint(o.At("spec", "template", "spec", "containers", 0, "env"))
+	}
+	none := Render(t)
+	if text := env(none["Deployment/weir-enricher"]); strings.Contains(text, "OPT_OUT") || strings.Contains(text, "true,") {
+		t.Errorf("by default: %s", text)
+	}
+	if rules := fmt.Sprint(none[role]); strings.Contains(rules, "namespaces") || !strings.Contains(rules, "pods") {
+		t.Errorf("by default: %s", rules)
+	}
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	err := os.WriteFile(values, []byte(`
+agent: {leaveOut: [curl, /system.slice/backup.service]}
+optOut:
+  namespaceSelector:
+    matchLabels: {team: a, example.org/env: dev, empty: ""}
+    matchExpressions:
+      - {key: tier, operator: In, values: [x, z]}
+      - {key: zone, operator: NotIn, values: [w]}
+      - {key: secret, operator: Exists}
+      - {key: public, operator: DoesNotExist}
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := Render(t, "-f", values)
+	text := env(some["Deployment/weir-enricher"])
+	const selector = "map[name:WEIR_OPT_OUT_NAMESPACES value:empty=,example.org/env=dev,team=a,tier in (x,z),zone notin (w),secret,!public]"
+	if !strings.Contains(text, selector) || !strings.Contains(text, "map[name:WEIR_KUBERNETES value:true]") {
+		t.Errorf("no %s in %s", selector, text)
+	}
+	if rules := fmt.Sprint(some[role].At("rules", 0)); rules != "map[apiGroups:[] resources:[pods services nodes namespaces] verbs:[get list watch]]" {
+		t.Errorf("rules: %s", rules)
+	}
+	if text := env(some["DaemonSet/weir-agent"]); !strings.Contains(text, "map[name:WEIR_LEAVE_OUT value:curl,/system.slice/backup.service]") {
+		t.Errorf("agent: %s", text)
+	}
+}
+
 // TestSizes repeats the formula of values.yaml for its defaults.
 func TestSizes(t *testing.T) {
 	objects := Render(t)
@@ -293,6 +336,11 @@ func TestMistakes(t *testing.T) {
 		{"agent.resources.limits.memory=100M", "agent/resources/limits/memory"},
 		{"agent.cgroup=cgroup", "agent/cgroup"},
 		{"agent.routes={users}", "agent/routes/0"},
+		{"agent.leaveOut={system.slice/backup.service}", "agent/leaveOut/0"},
+		{"optOut.namespaceSelector.env=dev", "env"},
+		{"optOut.namespaceSelector.matchLabels.env=no way", "optOut/namespaceSelector/matchLabels/env"},
+		{"optOut.namespaceSelector.matchExpressions[0].key=env", "operator"},
+		{"optOut.namespaceSelector.matchExpressions[0].key=env,optOut.namespaceSelector.matchExpressions[0].operator=In", "values"},
 		{"agent.extraCapabilities={SYS_ADMIN}", "agent/extraCapabilities/0"},
 		{"agent.maxUnavailable=0", "agent/maxUnavailable"},
 		{"agent.seccompProfile.type=Localhost", "localhostProfile goes with type Localhost"},
