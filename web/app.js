@@ -145,7 +145,7 @@ function key(e, setHelp) {
     v: () => go({ table: url.value.table ? null : 1 }, { replace: true }),
     d: turnTheme,
     Escape: () => {
-      if (url.value.t) go({ t: null, lo: null, hi: null });
+      if (url.value.t) go({ t: null, clo: null, chi: null });
       else if (url.value.view === 'service') go(open('services'));
     },
   }[e.key];

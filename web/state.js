@@ -37,7 +37,7 @@ addEventListener('popstate', () => {
 });
 
 // What a view is of goes when another view is opened; the time stays.
-const ofViews = ['ns', 'w', 'kind', 'side', 'q', 'sort', 'filter', 'lo', 'hi', 't', 'table', 'event'];
+const ofViews = ['ns', 'w', 'kind', 'side', 'q', 'sort', 'osort', 'csort', 'esort', 'filter', 'lo', 'hi', 't', 'clo', 'chi', 'table', 'event'];
 
 /** The patch that opens a view afresh. */
 export function open(view, patch = {}) {

@@ -131,5 +131,5 @@ func (t *traffic) request(c *call, end time.Time) (server, client proto.Event) {
 
 func process(service int) proto.Process {
 	name := names[service]
-	return proto.Process{PID: uint32(100 + service), Name: name[:min(len(name), 15)], Unit: name}
+	return proto.Process{PID: uint32(100 + service), Name: name[:min(len(name), 15)], Unit: name + ".service"}
 }
