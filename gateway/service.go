@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxHeatRows   = 128 // of a heatmap: its histograms are downscaled to fit
+	maxHeatRows   = 72 // of a heatmap: its histograms are downscaled to fit
 	mostExemplars = 200
 )
 

@@ -76,6 +76,6 @@ export function age(millis) {
 
 /** A workload's name with its namespace, if that says something. */
 export function title(w) {
-  const name = w.workload || (w.kind === 'namespace' ? w.namespace : '(other)');
-  return w.namespace && w.namespace !== 'host' && w.kind !== 'namespace' ? `${w.namespace}/${name}` : name;
+  if (!w.workload) return w.namespace || '(other)';
+  return w.namespace && w.namespace !== 'host' ? `${w.namespace}/${w.workload}` : w.workload;
 }

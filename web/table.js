@@ -3,7 +3,8 @@ import { html, useRef } from './vendor/vendor.js';
 import { url, go } from './state.js';
 
 /**
- * columns: [{ key, label, num, value(row) to sort by, cell(row), wide, title }].
+ * columns: [{ key, label, num, value(row) to sort by, cell(row), grow (takes what
+ * room is left), title }].
  * link(row) is where a row leads: what Enter and a click do. param names the
  * sort in the address, fallback is its first value, such as '-rate'.
  */
@@ -26,7 +27,7 @@ export function Table({ columns, rows, id, link, param, fallback, caption, onrow
     <div class="scroll"><table class=${`data ${className}`}>
       ${caption && html`<caption>${caption}</caption>`}
       <thead><tr>${columns.map((c) => html`
-        <th scope="col" class=${c.num ? 'num' : ''} title=${c.title} style=${c.width ? { width: c.width } : null}
+        <th scope="col" class=${`${c.num ? 'num' : ''} ${c.grow ? 'grow' : ''}`} title=${c.title}
             aria-sort=${c.key === key ? (sort.startsWith('-') ? 'descending' : 'ascending') : undefined}>
           ${param && c.value
             ? html`<button type="button" class="head" onClick=${() => turn(c)}>${c.label}<span class="arrow" aria-hidden="true">${c.key === key ? (sort.startsWith('-') ? '↓' : '↑') : ''}</span></button>`

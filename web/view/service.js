@@ -126,7 +126,7 @@ function Tables({ answer }) {
       columns=${[{ key: 'name', label: 'Workload', value: (r) => f.title(r.peer || {}), cell: (r) => html`<${Name} of=${r.peer || { workload: '(merged)' }} />` },
         ...some.filter((c) => c.key !== 'wait' || side === 'server')]} /></section>`;
   return html`
-    <section class="panel"><${Table} caption="Operations" param="osort" fallback="-rate" rows=${answer.operations} id=${(r) => r.operation}
+    <section class="panel operations"><${Table} caption="Operations" param="osort" fallback="-rate" rows=${answer.operations} id=${(r) => r.operation}
       onrow=${(r) => go(open('events', { ns: url.value.ns, w: url.value.w, kind: url.value.kind, side: url.value.side || 'server', filter: `operation == ${JSON.stringify(r.operation)}` }))}
       columns=${[{ key: 'name', label: 'Operation', value: (r) => r.operation, cell: (r) => html`<span title="its single requests">${r.operation || '(other)'}</span>` }, ...some]} /></section>
     <div class="two">

@@ -26,7 +26,7 @@ function Share({ of }) {
   return html`<span class="share"><span class="bar" aria-hidden="true"><span style=${{ width: `${Math.round(100 * of)}%` }}></span></span>${Math.round(100 * of)} %</span>`;
 }
 
-export const Name = ({ of }) => html`<span class="name">${of.namespace && of.namespace !== 'host' && of.kind !== 'namespace' && html`<span class="dim">${of.namespace}/</span>`}${of.workload || of.namespace || '(other)'}</span>`;
+export const Name = ({ of }) => html`<span class="name">${of.namespace && of.namespace !== 'host' && of.workload && html`<span class="dim">${of.namespace}/</span>`}${of.workload || of.namespace || '(other)'}</span>`;
 
 const columns = [
   { key: 'name', label: 'Service', value: (r) => `${r.namespace}/${r.workload}/${r.side}`, cell: (r) => html`<${Name} of=${r} />` },
