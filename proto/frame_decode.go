@@ -22,6 +22,7 @@ type decoder struct {
 	dict    []string // index 0 is ""
 	lens    []int
 	buf     []byte
+	kept    [MaxFrameEvents]bool
 	err     error // of a value that no limit of its column tells
 }
 
@@ -30,7 +31,13 @@ type decoder struct {
 // know, and refuses a higher version, more than MaxFrameEvents, and columns that
 // are cut off or too long. The strings of one frame share memory: to keep one
 // for long, clone it. After an error f has no events.
-func (f *Frame) Decode(b []byte) error {
+func (f *Frame) Decode(b []byte) error { return f.DecodeWhere(b, 0, nil) }
+
+// DecodeWhere is Decode for the events that keep wants, in their order; a nil
+// keep wants all. keep is called for each event with only those fields set whose
+// columns are named, and with what the frame says of all its events. If it wants
+// none the other columns are passed over, and mistakes in them aren't seen.
+func (f *Frame) DecodeWhere(b []byte, columns Columns, keep func(*Frame, *Event) bool) error {
 	if f.dec == nil {
 		f.dec = new(decoder)
 	}
@@ -40,7 +47,7 @@ func (f *Frame) Decode(b []byte) error {
 	d.err = nil
 	count, err := f.decode(b, d)
 	if err == nil {
-		err = f.takeEvents(count)
+		err = f.takeEvents(count, columns, keep)
 	}
 	if err != nil {
 		f.Events = f.Events[:0]
@@ -136,33 +143,47 @@ func columnIndex(name []byte) int {
 }
 
 // takeEvents turns the columns into f.Events.
-func (f *Frame) takeEvents(count int) error {
+func (f *Frame) takeEvents(count int, columns Columns, keep func(*Frame, *Event) bool) error {
 	d := f.dec
 	for i := range d.columns { // before memory for the events is made
 		if b := d.columns[i].b; b != nil && len(b) < count {
 			return fmt.Errorf("column %s has %d bytes for %d events", columnNames[i], len(b), count)
 		}
 	}
-	traces, spans := d.columns[colTraceID].hex(), d.columns[colSpanID].hex()
-	d.values = values{}
-	f.Events = slices.Grow(f.Events[:0], count)[:count]
-	var endNS, netns int64 // of the event before
-	for first := 0; first < count; first += strip {
-		part := f.Events[first:min(first+strip, count)]
-		if err := d.takeStrip(len(part), f.Enriched); err != nil {
+	f.Events = f.Events[:0]
+	wanted := count
+	if keep != nil {
+		var err error
+		if wanted, err = f.choose(count, columns, keep); err != nil || wanted == 0 {
 			return err
 		}
-		for i := range part {
-			e := &part[i]
+	}
+	traces, spans := d.columns[colTraceID].hex(), d.columns[colSpanID].hex()
+	d.values = values{}
+	f.Events = slices.Grow(f.Events, wanted)[:wanted]
+	at := 0
+	var endNS, netns int64 // of the event before
+	for first := 0; first < count; first += strip {
+		n := min(strip, count-first)
+		if err := d.takeStrip(n, allColumns, f.Enriched); err != nil {
+			return err
+		}
+		for i := range n {
 			endNS += unzigzag(d.values[colEnd][i])
 			netns += unzigzag(d.values[colNetNS][i])
-			e.EndNS, e.NetNS = endNS, uint32(netns)
 			if netns < 0 || netns > math.MaxUint32 {
 				d.err = errNetNS
 			}
+			trace, span := d.id(colTraceID, traces, 16), d.id(colSpanID, spans, 8)
+			if keep != nil && !d.kept[first+i] {
+				continue
+			}
+			e := &f.Events[at]
+			at++
+			e.EndNS, e.NetNS = endNS, uint32(netns)
 			d.takeExchange(e, i)
 			d.takeSocket(e, i)
-			e.TraceID, e.SpanID = d.id(colTraceID, traces, 16), d.id(colSpanID, spans, 8)
+			e.TraceID, e.SpanID = trace, span
 			if f.Enriched {
 				d.takeEndpoint(colSource, &e.From, i)
 				d.takeEndpoint(colDestination, &e.To, i)
@@ -182,11 +203,52 @@ func (f *Frame) takeEvents(count int) error {
 	return nil
 }
 
-// takeStrip reads the next n values of every column that was sent.
-func (d *decoder) takeStrip(n int, enriched bool) error {
+// choose marks the events that keep wants, and counts them. It reads no more
+// columns than keep looks at, and they can be read again.
+func (f *Frame) choose(count int, columns Columns, keep func(*Frame, *Event) bool) (wanted int, err error) {
+	d := f.dec
+	d.values = values{}
+	exchange, socket := columns&exchangeColumns != 0, columns&socketColumns != 0
+	source, destination := f.Enriched && columns&sourceColumns != 0, f.Enriched && columns&destinationColumns != 0
+	var e Event
+	var endNS int64
+	for first := 0; first < count; first += strip {
+		n := min(strip, count-first)
+		if err := d.takeStrip(n, columns, f.Enriched); err != nil {
+			return 0, err
+		}
+		for i := range n {
+			endNS += unzigzag(d.values[colEnd][i])
+			e.EndNS = endNS
+			if exchange {
+				d.takeExchange(&e, i)
+			}
+			if socket {
+				d.takeSocket(&e, i)
+			}
+			if source {
+				d.takeEndpoint(colSource, &e.From, i)
+			}
+			if destination {
+				d.takeEndpoint(colDestination, &e.To, i)
+			}
+			d.kept[first+i] = keep(f, &e)
+			if d.kept[first+i] {
+				wanted++
+			}
+		}
+	}
+	for i := range d.columns {
+		d.columns[i].at = 0
+	}
+	return wanted, d.err
+}
+
+// takeStrip reads the next n values of the columns that are wanted and were sent.
+func (d *decoder) takeStrip(n int, columns Columns, enriched bool) error {
 	for i := range d.columns {
 		c := &d.columns[i]
-		if c.b == nil || i == colTraceID || i == colSpanID || i >= colSource && !enriched {
+		if c.b == nil || !columns.has(i) || i == colTraceID || i == colSpanID || i >= colSource && !enriched {
 			continue
 		}
 		largest, ok := c.take(d.values[i][:n])

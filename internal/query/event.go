@@ -38,8 +38,6 @@ type End struct {
 	Service   string `json:"service" cel:"service"` // that was called, or whose pod it is
 	Address   string `json:"address" cel:"address"`
 	Port      int    `json:"port" cel:"port"`
-
-	kind string
 }
 
 // Process is the local process of an event.
@@ -72,30 +70,15 @@ func NewEvent(node string, e *proto.Event) *Event {
 	}
 }
 
-func newEnd(address netip.AddrPort, e *proto.Endpoint) End {
-	end := End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Service: e.Service, Port: int(address.Port()), kind: e.Kind}
-	if address.IsValid() {
-		end.Address = address.Addr().String()
-	}
-	return end
+func newEnd(at netip.AddrPort, e *proto.Endpoint) End {
+	return End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Service: e.Service, Address: address(at), Port: int(at.Port())}
 }
 
-// Selected reports whether either end of the event is asked for.
-func (e *Event) Selected(s Selection) bool {
-	return (s.Side == "" || s.Side == e.Side) &&
-		(e.Source.selected(s) || e.Destination.selected(s))
-}
-
-// selected reports whether this end is asked for. Pods and Services can be
-// named here, though they are no workloads.
-func (e *End) selected(s Selection) bool {
-	switch {
-	case s.Kind == KindService:
-		return e.Service == s.Workload && (s.Namespace == "" || s.Namespace == e.Namespace)
-	case s.Kind == KindPod && e.Pod == s.Workload:
-		return s.Namespace == "" || s.Namespace == e.Namespace
+func address(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return ""
 	}
-	return s.Matches(e.Namespace, e.Workload, e.kind)
+	return a.Addr().String()
 }
 
 func ms(ns int64) float64 { return float64(ns) / 1e6 }

@@ -15,6 +15,47 @@ import (
 // a second, also when idle.
 const alive = 10 * time.Second
 
+// FrameOptions say which frames to read from WEIR_ENRICHED, and what of them.
+type FrameOptions struct {
+	Interval Interval      // of the events' ends; not widened
+	Follow   bool          // go on for ever; Interval.ToNS counts for nothing
+	ToEnd    bool          // read on to the end of the stream: nodes that were cut off sent later
+	Wait     time.Duration // how long to wait for frames that are on their way
+
+	// The events that are decoded, as in [proto.Frame.DecodeWhere]; a nil Keep
+	// decodes those of the interval.
+	Columns proto.Columns
+	Keep    func(*proto.Frame, *proto.Event) bool
+}
+
+// Frames calls take for every frame that may hold events of the interval, in
+// the order of the stream; the frame holds those that are wanted. Without Follow
+// it ends when every node that is alive has promised to send nothing more of the
+// interval, or at the end of the stream after Wait. What a node sends later,
+// because it was cut off, is seen with ToEnd, or by those who read again.
+func Frames(ctx context.Context, c *bus.Conn, o FrameOptions, take func(*bus.Message, *proto.Frame) error) error {
+	if o.Follow {
+		o.Interval.ToNS = 1<<63 - 1
+	}
+	within := narrowing{ends, func(_ *proto.Frame, e *proto.Event) bool { return o.Interval.Contains(e.EndNS) }}
+	if o.Keep != nil {
+		within = within.and(narrowing{o.Columns, o.Keep})
+	}
+	f := frames{options: o, where: within, take: take, nodes: map[string]nodeMark{}}
+	if o.Follow {
+		return f.read(ctx, c, false)
+	}
+	if err := f.read(ctx, c, true); err != nil || f.complete() || o.Wait == 0 {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, o.Wait)
+	defer cancel()
+	if err := f.read(waiting, c, false); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return ctx.Err()
+}
+
 // EventOptions say what to read from WEIR_ENRICHED.
 type EventOptions struct {
 	Interval  Interval // of the events' ends; not widened
@@ -25,25 +66,31 @@ type EventOptions struct {
 }
 
 // Events calls show for every event that is asked for, node by node in the
-// order they ended. Without Follow it ends when every node that is alive has
-// promised to send nothing more of the interval, or at the end of the stream
-// after Options.Wait. What a node sends later, because it was cut off, is seen
-// only by those who read again.
+// order they ended, and ends as [Frames] does. Most of what isn't asked for is
+// never decoded.
 func Events(ctx context.Context, c *bus.Conn, o EventOptions, show func(*Event) error) error {
-	e := events{options: o, show: show, nodes: map[string]nodeMark{}}
-	if o.Follow {
-		e.options.Interval.ToNS = 1<<63 - 1
-		return e.read(ctx, c, false)
+	frames := FrameOptions{Interval: o.Interval, Follow: o.Follow, Wait: o.Wait}
+	if where := o.narrowing(); where.keep != nil {
+		frames.Columns, frames.Keep = where.columns, where.keep
 	}
-	if err := e.read(ctx, c, true); err != nil || e.complete() || o.Wait == 0 {
-		return err
-	}
-	waiting, cancel := context.WithTimeout(ctx, o.Wait)
-	defer cancel()
-	if err := e.read(waiting, c, false); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return ctx.Err()
+	return Frames(ctx, c, frames, func(_ *bus.Message, f *proto.Frame) error {
+		for i := range f.Events {
+			event := NewEvent(f.Node, &f.Events[i])
+			if o.Filter != nil {
+				wanted, err := o.Filter.Wants(event)
+				if err != nil {
+					return err
+				}
+				if !wanted {
+					continue
+				}
+			}
+			if err := show(event); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 type nodeMark struct {
@@ -51,22 +98,23 @@ type nodeMark struct {
 	seen      time.Time
 }
 
-// events is the state of one call of [Events].
-type events struct {
-	options EventOptions
-	show    func(*Event) error
+// frames is the state of one call of [Frames].
+type frames struct {
+	options FrameOptions
+	where   narrowing
+	take    func(*bus.Message, *proto.Frame) error
 	next    uint64 // stream sequence to go on from
 	clock   time.Time
 	nodes   map[string]nodeMark
 	frame   proto.Frame
 }
 
-func (e *events) read(ctx context.Context, c *bus.Conn, toEnd bool) error {
+func (f *frames) read(ctx context.Context, c *bus.Conn, toEnd bool) error {
 	r, err := c.Read(ctx, bus.ReadConfig{
 		Stream:    proto.StreamEnriched,
 		Subjects:  []string{proto.SubjectsEnriched},
-		StartSeq:  e.next,
-		StartTime: e.options.Interval.From().Add(-early),
+		StartSeq:  f.next,
+		StartTime: f.options.Interval.From().Add(-early),
 		StopAtEnd: toEnd,
 	})
 	if err != nil {
@@ -81,53 +129,27 @@ func (e *events) read(ctx context.Context, c *bus.Conn, toEnd bool) error {
 		if err != nil {
 			return err
 		}
-		e.next = msg.Sequence + 1
-		if err := e.frameOf(&msg); err != nil {
+		f.next = msg.Sequence + 1
+		if err := f.frame.DecodeWhere(msg.Data, f.where.columns, f.where.keep); err != nil {
+			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamEnriched, err)
+		}
+		f.clock = msg.Time
+		f.nodes[f.frame.Node] = nodeMark{watermark: f.frame.WatermarkNS, seen: msg.Time}
+		if err := f.take(&msg, &f.frame); err != nil {
 			return err
 		}
-		if !e.options.Follow && e.complete() && (!toEnd || e.clock.After(e.options.Interval.To().Add(early))) {
+		if !f.options.Follow && f.complete() && (!toEnd || !f.options.ToEnd && f.clock.After(f.options.Interval.To().Add(early))) {
 			return nil
 		}
 	}
 }
 
-func (e *events) frameOf(msg *bus.Message) error {
-	f := &e.frame
-	if err := f.Decode(msg.Data); err != nil {
-		return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamEnriched, err)
-	}
-	e.clock = msg.Time
-	e.nodes[f.Node] = nodeMark{watermark: f.WatermarkNS, seen: msg.Time}
-	for i := range f.Events {
-		if !e.options.Interval.Contains(f.Events[i].EndNS) {
-			continue
-		}
-		event := NewEvent(f.Node, &f.Events[i])
-		if !event.Selected(e.options.Selection) {
-			continue
-		}
-		if e.options.Filter != nil {
-			wanted, err := e.options.Filter.Wants(event)
-			if err != nil {
-				return err
-			}
-			if !wanted {
-				continue
-			}
-		}
-		if err := e.show(event); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // complete reports whether every node that is alive has come past the interval.
-func (e *events) complete() bool {
-	for _, n := range e.nodes {
-		if n.watermark < e.options.Interval.ToNS && e.clock.Sub(n.seen) < alive {
+func (f *frames) complete() bool {
+	for _, n := range f.nodes {
+		if n.watermark < f.options.Interval.ToNS && f.clock.Sub(n.seen) < alive {
 			return false
 		}
 	}
-	return len(e.nodes) > 0
+	return len(f.nodes) > 0
 }

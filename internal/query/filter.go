@@ -14,7 +14,10 @@ import (
 const maxFilterCost = 10_000
 
 // Filter decides which events are wanted.
-type Filter struct{ program cel.Program }
+type Filter struct {
+	program cel.Program
+	narrow  narrowing // what can be told of it before an event is decoded
+}
 
 // FilterError is a mistake in a filter, and where it is.
 type FilterError struct {
@@ -74,7 +77,7 @@ func NewFilter(expression string) (*Filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare filter: %w", err)
 	}
-	return &Filter{program: program}, nil
+	return &Filter{program: program, narrow: narrow(ast.NativeRep().Expr())}, nil
 }
 
 // Wants reports whether an event passes. It fails where the expression does,
