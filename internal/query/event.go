@@ -38,6 +38,8 @@ type End struct {
 	Service   string `json:"service" cel:"service"` // that was called, or whose pod it is
 	Address   string `json:"address" cel:"address"`
 	Port      int    `json:"port" cel:"port"`
+
+	kind string
 }
 
 // Process is the local process of an event.
@@ -71,7 +73,16 @@ func NewEvent(node string, e *proto.Event) *Event {
 }
 
 func newEnd(at netip.AddrPort, e *proto.Endpoint) End {
-	return End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Service: e.Service, Address: address(at), Port: int(at.Port())}
+	return End{Namespace: e.Namespace, Workload: e.Workload, Pod: e.Pod, Service: e.Service, Address: address(at), Port: int(at.Port()), kind: e.Kind}
+}
+
+// Selected reports whether either end of the event is asked for.
+func (e *Event) Selected(s Selection) bool {
+	return (s.Side == "" || s.Side == e.Side) && (e.Source.selected(s) || e.Destination.selected(s))
+}
+
+func (e *End) selected(s Selection) bool {
+	return s.selects(&proto.Endpoint{Namespace: e.Namespace, Workload: e.Workload, Kind: e.kind, Pod: e.Pod, Service: e.Service})
 }
 
 func address(a netip.AddrPort) string {
