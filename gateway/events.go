@@ -99,9 +99,10 @@ func (g *gateway) pastEvents(ctx context.Context, s *stream, i query.Interval, e
 		if err != nil {
 			return err
 		}
-		end.Shown += len(found.kept)
+		events := found.sorted()
+		end.Shown += len(events)
 		end.Until = part.FromNS / 1e6
-		if err := s.send("events", found.sorted()); err != nil {
+		if err := s.send("events", events); err != nil {
 			return err
 		}
 		if end.Full = end.Shown >= e.limit; end.Full {

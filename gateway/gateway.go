@@ -62,8 +62,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	// Whichever ends first stops the others: the server last of all, since its
-	// viewers wait for what the readers give.
+	log.Info("gateway_started", "http", cfg.HTTP, "token", cfg.Token != "")
+	defer log.Info("gateway_stopped")
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return (&feed{g.bus, g.cache, g.metrics, log}).run(ctx) })
 	work.Go(func() error { return g.tap.run(ctx) })

@@ -54,15 +54,8 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 			w, side, err := workload(q)
 			return service(s, w, side), err
 		}),
-		"map": g.spanned(func(s *span, _ url.Values) (any, error) { return graph(s), nil }),
-		"exemplars": g.spanned(func(s *span, q url.Values) (any, error) {
-			w, side, err := workload(q)
-			if err != nil {
-				return nil, err
-			}
-			least, most, err := latencyBounds(q)
-			return exemplars(s, w, side, least, most), err
-		}),
+		"map":       g.spanned(func(s *span, _ url.Values) (any, error) { return graph(s), nil }),
+		"exemplars": g.exemplars,
 		"health": func(r *http.Request) (any, error) {
 			i, err := g.eventInterval(r.URL.Query())
 			if err != nil {

@@ -1,17 +1,14 @@
 package gateway
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
 
-const (
-	cellOverhead = 64 // bytes of a map's entry and an allocation's rounding
-	maxExemplars = 64 // of a window: the slowest
-)
+// cellOverhead is the bytes of a map's entry and an allocation's rounding.
+const cellOverhead = 64
 
 // level keeps the past in windows of one width.
 type level struct {
@@ -22,19 +19,12 @@ type level struct {
 
 // window is what is known of [start, start+step): a packed row a series.
 type window struct {
-	cells     map[uint32][]byte
-	losses    map[lossKey]uint64
-	exemplars []exemplar // slowest first; only in the finest level
-	bytes     int
+	cells  map[uint32][]byte
+	losses map[lossKey]uint64
+	bytes  int
 }
 
 type lossKey struct{ node, reason, unit string }
-
-// exemplar is one request that stands for others.
-type exemplar struct {
-	series uint32
-	proto.Exemplar
-}
 
 func newLevel(step int64) *level { return &level{step: step, windows: map[int64]*window{}} }
 
@@ -70,26 +60,6 @@ func (l *level) add(id uint32, p *proto.Point, packed []byte, u *unpacker) {
 	w.cells[id] = cell
 	w.bytes += grown
 	l.bytes += grown
-	if l.step == proto.WindowNS {
-		w.addExemplars(id, p.Exemplars)
-	}
-}
-
-// addExemplars keeps the slowest, whatever order they come in.
-func (w *window) addExemplars(id uint32, of []proto.Exemplar) {
-	for _, e := range of {
-		if len(w.exemplars) == maxExemplars && e.ValueNS <= w.exemplars[maxExemplars-1].ValueNS {
-			continue
-		}
-		e := exemplar{series: id, Exemplar: e}
-		at, _ := slices.BinarySearchFunc(w.exemplars, e, func(a, b exemplar) int {
-			return cmp.Or(cmp.Compare(b.ValueNS, a.ValueNS), cmp.Compare(b.TimeNS, a.TimeNS))
-		})
-		if len(w.exemplars) == maxExemplars {
-			w.exemplars = w.exemplars[:maxExemplars-1]
-		}
-		w.exemplars = slices.Insert(w.exemplars, at, e)
-	}
 }
 
 func (l *level) lose(loss proto.Loss) {

@@ -1,18 +1,13 @@
 package gateway
 
 import (
-	"cmp"
-	"slices"
-
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
 
-const (
-	maxHeatRows   = 72 // of a heatmap: its histograms are downscaled to fit
-	mostExemplars = 200
-)
+// maxHeatRows is how fine a heatmap is: its histograms are downscaled to fit.
+const maxHeatRows = 72
 
 type serviceAnswer struct {
 	about
@@ -161,47 +156,4 @@ func heatOf(hists []*histogram.Histogram) heat {
 		}
 		return out
 	}
-}
-
-type exemplarsAnswer struct {
-	about
-	Exemplars []exemplarRow `json:"exemplars"`
-}
-
-type exemplarRow struct {
-	Time      float64 `json:"time"` // unix milliseconds
-	Value     float64 `json:"value_ms"`
-	Operation string  `json:"operation"`
-	Status    string  `json:"status"`
-	Peer      peer    `json:"peer"`
-	TraceID   string  `json:"trace_id"`
-	SpanID    string  `json:"span_id"`
-}
-
-// exemplars are requests of a workload that took [least, most) nanoseconds, the
-// slowest first.
-func exemplars(s *span, w query.Workload, side proto.Side, least, most int64) *exemplarsAnswer {
-	a := &exemplarsAnswer{about: aboutOf(s), Exemplars: []exemplarRow{}}
-	for _, window := range s.windows {
-		if window == nil {
-			continue
-		}
-		for _, e := range window.exemplars {
-			k := &s.series[e.series]
-			if k.Side != side || k.Namespace != w.Namespace || k.Workload != w.Name || w.Kind != "" && k.Kind != w.Kind ||
-				e.ValueNS < least || e.ValueNS >= most {
-				continue
-			}
-			a.Exemplars = append(a.Exemplars, exemplarRow{
-				Time: float64(e.TimeNS) / 1e6, Value: float64(e.ValueNS) / 1e6, Operation: k.Operation, Status: k.Status,
-				Peer: peer{k.PeerNamespace, k.PeerWorkload, k.PeerKind}, TraceID: e.TraceID, SpanID: e.SpanID,
-			})
-		}
-	}
-	slices.SortStableFunc(a.Exemplars, func(a, b exemplarRow) int { return cmp.Compare(b.Value, a.Value) })
-	if len(a.Exemplars) > mostExemplars {
-		a.LeftOut = len(a.Exemplars) - mostExemplars
-		a.Exemplars = a.Exemplars[:mostExemplars]
-	}
-	return a
 }

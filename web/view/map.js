@@ -17,7 +17,7 @@ function useLayout(nodes, edges) {
   const shape = JSON.stringify([nodes.map(idOf), edges.map((e) => [idOf(e.from), idOf(e.to)])]);
   if (kept.current.shape === shape) return kept.current.places;
   const g = new dagre.graphlib.Graph({ multigraph: true });
-  g.setGraph({ rankdir: 'LR', nodesep: 22, ranksep: 34, marginx: 24, marginy: 20 });
+  g.setGraph({ rankdir: 'LR', nodesep: 24, ranksep: 34, marginx: 24, marginy: 20 });
   g.setDefaultEdgeLabel(() => ({}));
   // The same order gives the same places, whatever the rates are.
   for (const n of nodes) g.setNode(idOf(n), { width, height });
@@ -33,15 +33,19 @@ function useLayout(nodes, edges) {
 
 const share = (r) => (r.count ? r.errors / r.count : 0);
 const failing = (r) => share(r) >= 0.001;
-const path = (points) => {
-  const [first, ...rest] = points;
-  let d = `M${first.x} ${first.y}`;
-  for (let i = 0; i < rest.length; i++) { // through the middles of its corners
-    const p = rest[i], next = rest[i + 1];
-    d += next && i < rest.length - 1 ? `Q${p.x} ${p.y} ${(p.x + next.x) / 2} ${(p.y + next.y) / 2}` : `L${p.x} ${p.y}`;
+/** From the right of one node to the left of another, through dagre's corners. */
+function path(from, to, points) {
+  if (from === to) return `M${from.x - 30} ${from.y - height / 2}c-10 -22 70 -22 60 -1`;
+  const back = to.x <= from.x;
+  const start = { x: from.x + width / 2, y: from.y }, end = { x: to.x - width / 2 - 1, y: to.y };
+  let d = `M${start.x} ${start.y}`, at = start;
+  for (const p of [...points.slice(1, -1), end]) {
+    const bend = back ? 50 : Math.max((p.x - at.x) / 2, 12);
+    d += `C${at.x + bend} ${at.y} ${p.x - bend} ${p.y} ${p.x} ${p.y}`;
+    at = p;
   }
   return d;
-};
+}
 
 export function GraphView() {
   const { answer, error } = useAnswer(`map?${timeQuery.value}`);
@@ -88,12 +92,12 @@ function Drawing({ nodes, edges }) {
       <defs>${['', 'bad'].map((kind) => html`<marker id=${`head${kind}`} class=${kind} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8Z" /></marker>`)}</defs>
       ${edges.map((e) => {
         const p = places.edge(e);
-        const bad = failing(e);
+        const bad = failing(e), loop = idOf(e.from) === idOf(e.to);
         const stroke = 1 + 4 * Math.sqrt(e.rate / most);
         return p && html`<g key=${idOf(e.from) + idOf(e.to) + e.protocol} class=${`edge ${bad ? 'failing' : ''}`} aria-hidden="true">
           <title>${`${f.title(e.from)} → ${f.title(e.to)}: ${f.rate(e.rate)}/s, ${f.percent(share(e))} errors, p99 ${f.ms(e.p99_ms)}, as the ${e.side} saw it${e.network_ms === null ? '' : `, ${f.ms(e.network_ms)} on the way`}`}</title>
-          <path d=${path(p.points)} stroke-width=${stroke.toFixed(1)} stroke-dasharray=${bad ? '7 4' : null} marker-end=${`url(#head${bad ? 'bad' : ''})`} />
-          <rect x=${p.x - 44} y=${p.y - 8} width="88" height="16" rx="3" /><text x=${p.x} y=${p.y + 3.5}>${f.rate(e.rate)}/s · ${f.ms(e.p99_ms)}</text></g>`;
+          <path d=${path(places.node(e.from), places.node(e.to), p.points)} stroke-width=${stroke.toFixed(1)} stroke-dasharray=${bad ? '7 4' : null} marker-end=${`url(#head${bad ? 'bad' : ''})`} />
+          ${!loop && html`<rect x=${p.x - 44} y=${p.y - 8} width="88" height="16" rx="3" />`}<text x=${loop ? places.node(e.from).x : p.x} y=${loop ? places.node(e.from).y - height / 2 - 5 : p.y + 3.5}>${f.rate(e.rate)}/s · ${f.ms(e.p99_ms)}</text></g>`;
       })}
       ${nodes.map((n) => {
         const p = places.node(n);

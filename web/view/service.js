@@ -114,7 +114,7 @@ function Cell({ cell, who }) {
       { key: 'status', label: 'Status', cell: (r) => r.status },
       { key: 'peer', label: who.get('side') === 'client' ? 'To' : 'From', cell: (r) => f.title(r.peer) },
       { key: 'trace', label: 'Trace', cell: (r) => html`<code>${r.trace_id || '–'}</code>` },
-    ]} />` : html`<p class="dim">No exemplar of this cell was kept: at most 64 of the slowest a window are. Its single requests are kept for four hours.</p>`)}
+    ]} />` : html`<p class="dim">No exemplar of this cell was kept: the four slowest of a series in a window are. Its single requests are kept for four hours.</p>`)}
   </section>`;
 }
 
