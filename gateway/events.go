@@ -28,19 +28,19 @@ var lookback = []time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minut
 
 // eventQuery is what a viewer wants to see.
 type eventQuery struct {
-	selection query.Selection
-	filter    *query.Filter
-	limit     int
+	query.EventOptions
+	limit int
 }
 
 func eventsWanted(q url.Values) (eventQuery, error) {
-	e := eventQuery{selection: query.Selection{Namespace: q.Get("namespace"), Workload: q.Get("workload"), Kind: q.Get("kind")}}
+	e := eventQuery{}
+	e.Selection = query.Selection{Namespace: q.Get("namespace"), Workload: q.Get("workload"), Kind: q.Get("kind")}
 	side, err := sideOf(q)
 	if err != nil {
 		return e, err
 	}
 	if q.Get("side") != "" {
-		e.selection.Side = side.String()
+		e.Selection.Side = side.String()
 	}
 	if e.limit, err = count(q, "limit", defaultEvents, maxEvents); err != nil {
 		return e, err
@@ -49,19 +49,9 @@ func eventsWanted(q url.Values) (eventQuery, error) {
 		if len(text) > 4096 {
 			return e, badf("filter= has %d bytes, at most 4096 are allowed", len(text))
 		}
-		e.filter, err = query.NewFilter(text)
+		e.Filter, err = query.NewFilter(text)
 	}
 	return e, err
-}
-
-func (e *eventQuery) wants(event *query.Event) (bool, error) {
-	if !event.Selected(e.selection) {
-		return false, nil
-	}
-	if e.filter == nil {
-		return true, nil
-	}
-	return e.filter.Wants(event)
 }
 
 // searchEnd says how far a search came.
@@ -91,7 +81,8 @@ func (g *gateway) pastEvents(ctx context.Context, s *stream, i query.Interval, e
 			break
 		}
 		found := newNewest(e.limit - end.Shown)
-		err := query.Events(limited, g.bus, query.EventOptions{Interval: part, Selection: e.selection, Filter: e.filter}, found.add)
+		e.Interval = part
+		err := query.Events(limited, g.bus, e.EventOptions, found.add)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			end.Missing = fmt.Sprintf("looked for %s, the limit: choose a shorter interval", searchTime)
 			break
@@ -152,18 +143,18 @@ func (g *gateway) follow(ctx context.Context, s *stream, e eventQuery) error {
 	defer g.tap.leave(v)
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
+	choose := e.Chooser()
 	room := newNewest(int(burst * flushEvery / time.Second))
 	var batch liveEvents
 	for {
 		select {
 		case f := <-v.frames:
 			for i := range f.Events {
-				event := query.NewEvent(f.Node, &f.Events[i])
-				wanted, err := e.wants(event)
+				event, err := choose(f, &f.Events[i])
 				if err != nil {
 					return badRequest{err}
 				}
-				if wanted {
+				if event != nil {
 					batch.Matched++
 					_ = room.add(event) // it never fails
 				}
@@ -238,7 +229,7 @@ func (g *gateway) checkFilter(r *http.Request) (any, error) {
 	}
 	return struct {
 		OK bool `json:"ok"`
-	}{e.filter != nil}, nil
+	}{e.Filter != nil}, nil
 }
 
 // problem is what an error looks like as JSON.

@@ -2,20 +2,26 @@ package bustest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"maps"
+	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/aggregator"
 	"github.com/weirstream/weir/enricher"
+	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
@@ -171,10 +177,58 @@ func read(t *testing.T, conns map[string]*bus.Conn, want uint64) {
 	if err := conns["events"].Verify(t.Context()); err != nil {
 		t.Error(err)
 	}
+	page(t, conns["events"], want)
 	var denied *bus.DeniedError
 	if err := query.Events(t.Context(), conns["subscriber"], query.EventOptions{Interval: all}, func(*query.Event) error { return nil }); !errors.As(err, &denied) {
 		t.Errorf("a subscriber of latencies reads single requests: %v", err)
 	}
+}
+
+// page asks what a viewer of the page does.
+func page(t *testing.T, c *bus.Conn, want uint64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	address := bustest.FreeAddr(t)
+	done := make(chan error, 1)
+	go func() {
+		done <- gateway.Run(ctx, gateway.Config{Bus: c, HTTP: address, Registry: prometheus.NewRegistry()}, discard)
+	}()
+	get := func(path string) string {
+		resp, err := http.Get("http://" + address + path)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return string(body)
+	}
+	bustest.Eventually(t, func() bool {
+		var answer struct{ Rows []struct{ Count uint64 } }
+		if json.Unmarshal([]byte(get("/api/services?last=1h")), &answer) != nil {
+			return false
+		}
+		var got uint64
+		for _, r := range answer.Rows {
+			got += r.Count
+		}
+		return got == want
+	}, "the page does not show %d requests", want)
+	for path, in := range map[string]string{
+		"/api/health?last=15m": `"delivered":` + strconv.FormatUint(want, 10), "/api/events?last=1h&limit=3": `"shown":3`,
+		"/api/exemplars?namespace=host&workload=cart&last=1h": `"value_ms"`,
+	} {
+		if got := get(path); !strings.Contains(got, in) {
+			t.Errorf("%s has no %s: %.500s", path, in, got)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
 
 // allowed are the users who may publish to a subject; nobody else may, and

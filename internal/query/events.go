@@ -93,6 +93,24 @@ func Events(ctx context.Context, c *bus.Conn, o EventOptions, show func(*Event) 
 	})
 }
 
+// Chooser returns what tells the events that are asked for from others, in frames
+// that were decoded whole: it gives the view of an event, or nil.
+func (o EventOptions) Chooser() func(*proto.Frame, *proto.Event) (*Event, error) {
+	narrow := o.narrowing()
+	return func(f *proto.Frame, e *proto.Event) (*Event, error) {
+		if narrow.keep != nil && !narrow.keep(f, e) {
+			return nil, nil
+		}
+		event := NewEvent(f.Node, e)
+		if o.Filter != nil {
+			if wanted, err := o.Filter.Wants(event); err != nil || !wanted {
+				return nil, err
+			}
+		}
+		return event, nil
+	}
+}
+
 type nodeMark struct {
 	watermark int64
 	seen      time.Time

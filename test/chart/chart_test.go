@@ -247,6 +247,34 @@ optOut:
 	}
 }
 
+// TestPage: viewers need a token, which is kept, and the gateway is the
+// subscriber of events and nothing else.
+func TestPage(t *testing.T) {
+	objects := Render(t)
+	if token := objects.Secret(t, "weir-gateway", "token"); len(token) < 16 {
+		t.Errorf("a token of %d characters", len(token))
+	}
+	spec, err := json.Marshal(podSpec(objects["Deployment/weir-gateway"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"name":"weir-nats-events"`, `"secretName":"weir-gateway"`, `"WEIR_TOKEN_FILE","value":"/etc/weir/page/token"`, `"args":["gateway"]`} {
+		if !strings.Contains(string(spec), want) {
+			t.Errorf("no %s in %s", want, spec)
+		}
+	}
+	if port := objects["Service/weir-gateway"].At("spec", "ports", 0, "targetPort"); port != "http" {
+		t.Errorf("the Service leads to %v", port)
+	}
+	mine := Render(t, "--set", "gateway.tokenSecret=mine")
+	if mine["Secret/weir-gateway"] != nil {
+		t.Error("a Secret is made beside one's own")
+	}
+	if none := Render(t, "--set", "gateway.enabled=false"); none["Deployment/weir-gateway"] != nil || none["NetworkPolicy/weir-gateway"] != nil {
+		t.Error("a gateway that isn't enabled")
+	}
+}
+
 // TestSizes repeats the formula of values.yaml for its defaults.
 func TestSizes(t *testing.T) {
 	objects := Render(t)
@@ -354,6 +382,7 @@ func TestMistakes(t *testing.T) {
 		{"nats.volume.size=1Gi", "nats.volume.size 1Gi is less than the streams need"},
 		{"nats.volume.size=10GB", "nats/volume/size"},
 		{"nats.syncInterval=10", "nats/syncInterval"},
+		{"gateway.cacheMiB=1", "gateway/cacheMiB"},
 		{"networkPolicy.natsFrom[0].podSelektor.x=1", "podSelektor"},
 	} {
 		if out, err := Template(t, "--set", c.set); err == nil || !strings.Contains(err.Error(), c.want) {

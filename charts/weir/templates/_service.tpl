@@ -1,8 +1,10 @@
 {{- /* Deployment and disruption budget of a service: (dict "root" $ "component"
-"enricher" "port" 7072 "values" .Values.enricher "env" "yaml" "account" "name or empty"). */ -}}
+"enricher" "port" 7072 "values" .Values.enricher "env" "yaml" "account" "name or empty"
+"user" "of NATS, the component if empty" "mounts" "yaml" "volumes" "yaml"). */ -}}
 {{- define "weir.service" -}}
 {{- $name := printf "%s-%s" (include "weir.fullname" .root) .component -}}
 {{- $who := dict "root" .root "component" .component -}}
+{{- $user := dict "root" .root "component" (.user | default .component) -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
@@ -26,7 +28,7 @@ spec:
     metadata:
       labels: {{- include "weir.labels" $who | nindent 8 }}
       annotations:
-        {{- include "weir.natsChecksum" $who | nindent 8 }}
+        {{- include "weir.natsChecksum" $user | nindent 8 }}
     spec:
       {{- include "weir.pullSecrets" .root | nindent 6 }}
       {{- with .account }}
@@ -52,7 +54,7 @@ spec:
             {{- with .env }}
             {{- . | nindent 12 }}
             {{- end }}
-            {{- include "weir.natsEnv" $who | nindent 12 }}
+            {{- include "weir.natsEnv" $user | nindent 12 }}
             {{- include "weir.memoryLimit" .values.resources | nindent 12 }}
           ports:
             - {name: http, containerPort: {{ .port }}}
@@ -61,6 +63,12 @@ spec:
           resources: {{- toYaml .values.resources | nindent 12 }}
           volumeMounts:
             {{- include "weir.natsMount" . | nindent 12 }}
+            {{- with .mounts }}
+            {{- . | nindent 12 }}
+            {{- end }}
       volumes:
-        {{- include "weir.natsVolume" $who | nindent 8 }}
+        {{- include "weir.natsVolume" $user | nindent 8 }}
+        {{- with .volumes }}
+        {{- . | nindent 8 }}
+        {{- end }}
 {{- end }}
