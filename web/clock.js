@@ -44,7 +44,7 @@ export function runReplay() {
 export function replay(patch = {}) {
   const { from } = bounds();
   const span = spanMillis[last.value];
-  const at = mode.value === 'interval' ? from + Math.min(span, bounds().to - from) : serverNow() - Math.max(span, 3e5);
+  const at = mode.value === 'interval' ? from + WINDOW : serverNow() - Math.max(span, 3e5);
   head.value = round(at);
   go({ at: round(at), speed: url.value.speed || 10, paused: null, ...patch });
 }

@@ -104,9 +104,8 @@ function Drawing({ nodes, edges }) {
         if (!p) return null;
         const name = f.title(n);
         return html`<${Go} key=${idOf(n)} to=${n.workload ? workload(n, n.seen ? 'server' : 'client') : open('events', { ns: n.namespace })} class=${`node ${n.seen && failing(n) ? 'failing' : ''} ${n.seen ? '' : 'unseen'}`}
-          transform=${`translate(${p.x - width / 2} ${p.y - height / 2})`} data-x=${p.x} data-y=${p.y}
-          aria-label=${n.seen ? `${name}: ${f.rate(n.rate)} requests a second, ${f.percent(share(n))} errors, p99 ${f.ms(n.p99_ms)}` : `${name}: calls others`}>
-          <rect width=${width} height=${height} rx="6" />
+          transform=${`translate(${p.x - width / 2} ${p.y - height / 2})`} data-x=${p.x} data-y=${p.y}>
+          <rect width=${width} height=${height} rx="6"><title>${name}</title></rect>
           <text x="10" y="18">${name.length > 24 ? `${name.slice(0, 23)}…` : name}</text>
           <text x="10" y="34" class="figures">${n.seen ? `${f.rate(n.rate)}/s · p99 ${f.ms(n.p99_ms)}${failing(n) ? ` · ✕ ${f.percent(share(n))}` : ''}` : n.namespace === 'external' ? 'outside' : 'calls others'}</text>
         <//>`;
