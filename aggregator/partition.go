@@ -154,10 +154,10 @@ func (p *partition) take(ctx context.Context, m *bus.Message) error {
 	if err := p.frame.Decode(m.Data); err != nil {
 		p.m.undecodable.Inc()
 		p.log.Error("frame_left_out", "partition", p.state.partition, "sequence", m.Sequence, "error", err)
-		p.state.skip(m.Sequence, m.Time.UnixNano())
+		p.state.skip(m.Sequence, m.LogTime().UnixNano())
 		return nil
 	}
-	for !p.state.take(&p.frame, m.Sequence, m.Time.UnixNano()) {
+	for !p.state.take(&p.frame, m.Sequence, m.LogTime().UnixNano()) {
 		if err := p.commit(ctx, false); err != nil {
 			return err
 		}

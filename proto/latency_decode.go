@@ -98,6 +98,9 @@ func checkString(s string) error {
 	return nil
 }
 
+// Validate says what is wrong with a point: what an encoder and a decoder refuse.
+func (p *Point) Validate() error { return p.check() }
+
 // check is what an encoder and a decoder refuse of a point.
 func (p *Point) check() error {
 	switch {

@@ -37,6 +37,15 @@ const (
 	HeaderCount = "Weir-Count" // events in the message, decimal
 )
 
+// Headers of a replayed message: where it comes from. Its bytes and its lane's
+// headers are the original's.
+const (
+	HeaderOriginalStream   = "Weir-Original-Stream"
+	HeaderOriginalSubject  = "Weir-Original-Subject"
+	HeaderOriginalSequence = "Weir-Original-Sequence" // in that stream, decimal
+	HeaderOriginalTime     = "Weir-Original-Time"     // when that stream stored it, RFC 3339
+)
+
 // Namespaces of workloads that are not Kubernetes'.
 const (
 	NamespaceHost     = "host"     // of a plain host

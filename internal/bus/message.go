@@ -20,6 +20,7 @@ var ErrNoStream = errors.New("stream does not exist: create it with `weir provis
 // Subjects of JetStream's interface, followed by a stream's name.
 const (
 	apiInfo     = "$JS.API.STREAM.INFO."
+	apiNames    = "$JS.API.STREAM.NAMES"
 	apiCreate   = "$JS.API.STREAM.CREATE."
 	apiUpdate   = "$JS.API.STREAM.UPDATE."
 	apiGet      = "$JS.API.STREAM.MSG.GET."
@@ -39,6 +40,19 @@ type Message struct {
 	Seq   uint64      // number within the epoch
 	Src   uint64      // input position consumed up to
 	Count uint64      // events
+
+	// Original is when the stream stored it of which this is a replay; zero if it
+	// isn't one.
+	Original time.Time
+}
+
+// LogTime is when the stream stored the message, or the one of which it is a
+// replay: what was decided by it is decided the same again.
+func (m *Message) LogTime() time.Time {
+	if !m.Original.IsZero() {
+		return m.Original
+	}
+	return m.Time
 }
 
 // readHeaders fills the lane fields from header.
@@ -47,6 +61,9 @@ func (m *Message) readHeaders(header nats.Header) {
 	m.Seq = parseUint(header.Get(proto.HeaderSeq))
 	m.Src = parseUint(header.Get(proto.HeaderSrc))
 	m.Count = parseUint(header.Get(proto.HeaderCount))
+	if original := header.Get(proto.HeaderOriginalTime); original != "" {
+		m.Original, _ = time.Parse(time.RFC3339Nano, original)
+	}
 }
 
 // parseUint returns 0 for what is not a number: another program wrote it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,6 +85,39 @@ func Latency(ctx context.Context, c *bus.Conn, o Options) (*Result, error) {
 		r.Missing = m.missing()
 	}
 	return r, nil
+}
+
+// Latencies calls take for every message with windows of an interval, in the
+// order of the stream. The message holds those windows only.
+func Latencies(ctx context.Context, c *bus.Conn, interval Interval, take func(*bus.Message, *proto.Latency) error) error {
+	interval = interval.Windows()
+	r, err := c.Read(ctx, bus.ReadConfig{
+		Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency}, StartTime: interval.From().Add(-early), StopAtEnd: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		msg, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		latency, err := proto.DecodeLatency(msg.Data)
+		if err != nil {
+			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)
+		}
+		latency.Points = slices.DeleteFunc(latency.Points, func(p proto.Point) bool { return !interval.Contains(p.StartNS) })
+		if len(latency.Points) == 0 {
+			continue
+		}
+		if err := take(&msg, latency); err != nil {
+			return err
+		}
+	}
 }
 
 // Watch calls show with the rows of the last span, once at the start and then
