@@ -138,7 +138,9 @@ func (a *app) replay(ctx context.Context, stdin io.Reader, f *replayFlags) (err 
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
 	defer cancel()
 	err = cmp.Or(err, sink.Close(closing))
-	a.sayPlayed(f, played, sink)
+	if err == nil || played.Messages > 0 {
+		a.sayPlayed(f, played, sink)
+	}
 	if err != nil || f.read != "" {
 		return err
 	}

@@ -118,7 +118,7 @@ func readNDJSON(name string, r io.Reader, wantLatency bool, to *rows) error {
 func lineError(err error, line []byte) error {
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		if int(syntax.Offset) >= len(line) {
+		if syntax.Error() == "unexpected end of JSON input" { // which has no error of its own
 			return errCutOff
 		}
 		return fmt.Errorf("column %d: %w", syntax.Offset, err)
