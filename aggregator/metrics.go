@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	commits, messages, events                         prometheus.Counter
 	duplicates, gaps, expired, undecodable, forgotten prometheus.Counter
+	foreign                                           prometheus.Counter
 	late, clamped                                     prometheus.Counter
 	lag, watermark                                    *prometheus.GaugeVec
 }
@@ -28,6 +29,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		gaps:        counter("gaps_total", "Gaps in frame numbers."),
 		expired:     counter("expired_events_total", "Events in frames that left the stream unread."),
 		undecodable: counter("undecodable_total", "Frames skipped because they could not be decoded."),
+		foreign:     counter("foreign_total", "Messages skipped because no enricher put them on the lane that they are on."),
 		forgotten:   counter("forgotten_nodes_total", "Nodes forgotten because there were too many."),
 		late:        counter("late_events_total", "Events whose window had been committed: they are deltas of a later commit."),
 		clamped:     counter("clamped_events_total", "Events more than 30 s ahead of the log's clock."),

@@ -32,6 +32,7 @@ type partition struct {
 	committed time.Time
 	heard     time.Time
 	frame     proto.Frame
+	warned    bool // of a message that is no enricher's
 }
 
 // aggregate goes on after the last commit record until ctx ends or it fails.
@@ -151,7 +152,17 @@ func (p *partition) dirty() bool { return p.seq == 0 && p.lane.Last() == nil || 
 
 func (p *partition) take(ctx context.Context, m *bus.Message) error {
 	p.heard = time.Now()
-	if err := p.frame.Decode(m.Data); err != nil {
+	err := p.frame.Decode(m.Data)
+	if !m.FromLane() || err == nil && !p.frame.Enriched {
+		p.m.foreign.Inc()
+		if !p.warned {
+			p.warned = true
+			p.log.Warn("foreign_message_skipped", "partition", p.state.partition, "sequence", m.Sequence)
+		}
+		p.state.skip(m.Sequence, m.Time.UnixNano())
+		return nil
+	}
+	if err != nil {
 		p.m.undecodable.Inc()
 		p.log.Error("frame_left_out", "partition", p.state.partition, "sequence", m.Sequence, "error", err)
 		p.state.skip(m.Sequence, m.LogTime().UnixNano())

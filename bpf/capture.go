@@ -184,9 +184,13 @@ func (c *Capture) attachTracing() error {
 
 // LeaveOut makes the programs ignore the sockets of these cgroups, by id, and of
 // all below them, and of no others. Sockets that are open take part: what is
-// under way at those is forgotten. It is not safe for concurrent use.
+// under way at those is forgotten. The programs without the read hook (NoWait)
+// can't. It is not safe for concurrent use.
 func (c *Capture) LeaveOut(cgroups []uint64) error {
 	m, wanted := c.collection.Maps["left_out"], map[uint64]bool{}
+	if m == nil {
+		return errors.New("leave out cgroups: the programs for kernels before 5.12 can't")
+	}
 	if limit := int(m.MaxEntries()); len(cgroups) > limit {
 		return fmt.Errorf("leave out %d cgroups: the kernel programs take at most %d", len(cgroups), limit)
 	}

@@ -53,8 +53,10 @@
 volatile const __u16 own_ports[4]; /* local ports of our own servers … */
 volatile const __u32 own_netns;    /* … in this network namespace (inode) */
 volatile const __u32 wake_bytes;   /* unread bytes in the ring that wake the reader */
-__u32 own_tgid;         /* our own process, by weir_whoami: its connections are ignored */
+__u32 own_tgid; /* our own process, by weir_whoami: its connections are ignored */
+#ifndef WEIR_OLD_KERNEL
 __u32 left_out_version; /* of the map left_out: raised with each change; 0 until the first */
+#endif
 
 /* ---- maps ---- */
 
@@ -106,12 +108,14 @@ struct {
 	__type(value, struct socket_state);
 } sockets SEC(".maps");
 
+#ifndef WEIR_OLD_KERNEL /* whose verifier takes too long over it: there the agent drops */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_LEFT_OUT);
 	__type(key, __u64); /* id of a cgroup: what is in it, or below it, is left out */
 	__type(value, __u8);
 } left_out SEC(".maps");
+#endif
 
 struct early_key {
 	__u8 laddr[16];
@@ -397,34 +401,51 @@ static __always_inline bool is_own(const struct sock_common *sk)
 	return false;
 }
 
-static __always_inline bool in_left_out(struct bpf_sock *sk)
+#ifndef WEIR_OLD_KERNEL
+/* Whether the packet's socket is in a cgroup that is left out. The verifier takes
+ * a function that isn't static by itself: else it would follow all that comes
+ * after once for each way out of the loop. */
+__attribute__((noinline)) int in_left_out(struct __sk_buff *skb)
 {
-	if (!left_out_version)
-		return false;
+	struct bpf_sock *sk = skb->sk;
+
+	if (!left_out_version || !sk)
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 0;
 	for (int level = 1; level <= MAX_LEVEL; level++) {
 		__u64 id = bpf_sk_ancestor_cgroup_id(sk, level);
 
 		if (!id)
-			return false;
+			return 0;
 		if (bpf_map_lookup_elem(&left_out, &id))
-			return true;
+			return 1;
 	}
-	return false;
+	return 0;
 }
 
-/* Whether the socket is left out: asked when it is new, and again after each
- * change. What was reported of it is then forgotten, and once it isn't left out
- * any more it is as one that was open before capture began. */
-static __always_inline bool is_left_out(struct socket_state *st, struct bpf_sock *sk)
+/* Asks that when a socket is new, and again after each change. What was reported
+ * of it is then forgotten; once it isn't left out any more it is as one that was
+ * open before capture began. */
+__attribute__((noinline)) int ask_left_out(struct __sk_buff *skb)
 {
 	__u32 version = left_out_version;
-	bool was = st->class == CLASS_LEFT_OUT, is;
+	struct bpf_sock *sk = skb->sk;
+	struct socket_state *st;
 	struct counters *c;
+	bool is;
 
-	if (st->checked == version)
-		return was;
-	is = in_left_out(sk);
-	if (is != was) {
+	if (!sk)
+		return 0;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 0;
+	st = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	if (!st)
+		return 0;
+	is = in_left_out(skb);
+	if (is != (st->class == CLASS_LEFT_OUT)) {
 		if (st->announced)
 			emit_mark(st, REC_CLOSE, FLAG_FORGET, 0);
 		__builtin_memset(st, 0, sizeof(*st));
@@ -438,6 +459,24 @@ static __always_inline bool is_left_out(struct socket_state *st, struct bpf_sock
 	st->checked = version;
 	return is;
 }
+
+static __always_inline bool is_left_out(const struct socket_state *st, struct __sk_buff *skb)
+{
+	if (st->checked == left_out_version)
+		return st->class == CLASS_LEFT_OUT;
+	return ask_left_out(skb);
+}
+#else
+static __always_inline bool in_left_out(struct __sk_buff *skb)
+{
+	return false;
+}
+
+static __always_inline bool is_left_out(const struct socket_state *st, struct __sk_buff *skb)
+{
+	return false;
+}
+#endif
 
 /* The address that packets really go to, if the socket was told another. */
 static __always_inline bool real_peer(struct __sk_buff *skb, const struct packet *p,
@@ -695,7 +734,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		return 1;
 	if (sk->state == TCP_LISTEN_STATE) {
 		skc = (void *)bpf_skc_to_tcp_sock(sk);
-		if (skc && !egress && p.len && !in_left_out(sk))
+		if (skc && !egress && p.len && !in_left_out(skb))
 			early_segment(skb, &p, skc);
 		return 1;
 	}
@@ -715,7 +754,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		return 1;
 	if (connects) /* a socket may be connected again */
 		__builtin_memset(st, 0, sizeof(*st));
-	if (is_left_out(st, sk))
+	if (is_left_out(st, skb))
 		return 1;
 	if (!st->cookie) {
 		skc = (void *)bpf_skc_to_tcp_sock(sk);

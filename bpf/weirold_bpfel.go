@@ -85,7 +85,6 @@ type weiroldSocketState struct {
 const (
 	weiroldMapCounts         = "counts"
 	weiroldMapEarly          = "early"
-	weiroldMapLeftOut        = "left_out"
 	weiroldMapRing           = "ring"
 	weiroldMapSockets        = "sockets"
 	weiroldProgWeirEgress    = "weir_egress"
@@ -95,7 +94,6 @@ const (
 	weiroldVarEmitRecord     = "emit_record"
 	weiroldVarEmitRecordFlag = "emit_record_flag"
 	weiroldVarEmitRecordKind = "emit_record_kind"
-	weiroldVarLeftOutVersion = "left_out_version"
 	weiroldVarOwnNetns       = "own_netns"
 	weiroldVarOwnPorts       = "own_ports"
 	weiroldVarOwnTgid        = "own_tgid"
@@ -155,7 +153,6 @@ type weiroldProgramSpecs struct {
 type weiroldMapSpecs struct {
 	Counts  *ebpf.MapSpec `ebpf:"counts"`
 	Early   *ebpf.MapSpec `ebpf:"early"`
-	LeftOut *ebpf.MapSpec `ebpf:"left_out"`
 	Ring    *ebpf.MapSpec `ebpf:"ring"`
 	Sockets *ebpf.MapSpec `ebpf:"sockets"`
 }
@@ -168,7 +165,6 @@ type weiroldVariableSpecs struct {
 	EmitRecord     *ebpf.VariableSpec `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.VariableSpec `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.VariableSpec `ebpf:"emit_record_kind"`
-	LeftOutVersion *ebpf.VariableSpec `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	OwnPorts       *ebpf.VariableSpec `ebpf:"own_ports"`
 	OwnTgid        *ebpf.VariableSpec `ebpf:"own_tgid"`
@@ -197,7 +193,6 @@ func (o *weiroldObjects) Close() error {
 type weiroldMaps struct {
 	Counts  *ebpf.Map `ebpf:"counts"`
 	Early   *ebpf.Map `ebpf:"early"`
-	LeftOut *ebpf.Map `ebpf:"left_out"`
 	Ring    *ebpf.Map `ebpf:"ring"`
 	Sockets *ebpf.Map `ebpf:"sockets"`
 }
@@ -206,7 +201,6 @@ func (m *weiroldMaps) Close() error {
 	return _WeiroldClose(
 		m.Counts,
 		m.Early,
-		m.LeftOut,
 		m.Ring,
 		m.Sockets,
 	)
@@ -220,7 +214,6 @@ type weiroldVariables struct {
 	EmitRecord     *ebpf.Variable `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.Variable `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.Variable `ebpf:"emit_record_kind"`
-	LeftOutVersion *ebpf.Variable `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	OwnPorts       *ebpf.Variable `ebpf:"own_ports"`
 	OwnTgid        *ebpf.Variable `ebpf:"own_tgid"`

@@ -16,6 +16,8 @@ const (
 	// lookAgain is how often the one who writes asks itself whether it still
 	// should, and how long it waits after it could not.
 	lookAgain = time.Second
+	// readAgain is how often it looks whether the bucket still says what it wrote.
+	readAgain = 30 * time.Second
 )
 
 var errStale = errors.New("the Kubernetes API is away")
@@ -59,15 +61,19 @@ func writeLeftOut(ctx context.Context, cfg Config, cluster *kube.Cluster) error 
 		return err
 	}
 	defer lease.Release()
-	table, err := cfg.Bus.OpenTable(ctx, proto.BucketLeftOut)
-	if err != nil {
-		return err
-	}
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
+	var table *bus.Table
+	var read time.Time
 	for changed := true; ; {
 		if cluster.Stale() {
 			return errStale
+		}
+		if time.Since(read) > readAgain {
+			if table, err = cfg.Bus.OpenTable(ctx, proto.BucketLeftOut); err != nil {
+				return err
+			}
+			read, changed = time.Now(), true
 		}
 		if changed {
 			if err := putLeftOut(ctx, table, cluster.Index.LeftOut()); err != nil {

@@ -3,8 +3,8 @@ package enricher
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	frames, events, undecodable, tooLarge, unresolved, stale, waited, heard prometheus.Counter
-	lag                                                                     *prometheus.GaugeVec
+	frames, events, undecodable, foreign, tooLarge, unresolved, stale, waited, heard prometheus.Counter
+	lag                                                                              *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -17,6 +17,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		frames:      counter("frames_total", "Frames enriched and stored."),
 		events:      counter("events_total", "Events in these frames."),
 		undecodable: counter("undecodable_total", "Frames left out because they could not be decoded: of a newer version, or broken."),
+		foreign:     counter("foreign_total", "Messages left out because they are no frames of the agent whose lane they are on: somebody else put them there."),
 		tooLarge:    counter("too_large_total", "Frames stored without names, with which they would have been too large."),
 		unresolved:  counter("unresolved_total", "Events of which an end could not be named."),
 		stale:       counter("stale_total", "Events named while the Kubernetes API was away or behind."),

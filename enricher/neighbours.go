@@ -35,12 +35,11 @@ type neighbours struct {
 
 // meet subscribes to what others tell the partition, until leave is called.
 // It returns nil if there are no others.
-func meet(ctx context.Context, c *bus.Conn, m *metrics, own uint32) (*neighbours, error) {
-	partitions, err := c.Partitions(ctx)
-	if err != nil || partitions == 1 {
-		return nil, err
+func meet(ctx context.Context, c *bus.Conn, m *metrics, own, partitions uint32) *neighbours {
+	if partitions == 1 {
+		return nil
 	}
-	n := &neighbours{bus: c, m: m, own: own, partitions: uint32(partitions), names: map[proto.Endpoint]*proto.Endpoint{}}
+	n := &neighbours{bus: c, m: m, own: own, partitions: partitions, names: map[proto.Endpoint]*proto.Endpoint{}}
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {
@@ -48,7 +47,7 @@ func meet(ctx context.Context, c *bus.Conn, m *metrics, own uint32) (*neighbours
 		_ = c.Subscribe(ctx, proto.SeenSubject(own), func(m bus.Message) { n.put(m.Data) })
 	})
 	n.stop = func() { cancel(); done.Wait() }
-	return n, nil
+	return n
 }
 
 func (n *neighbours) leave() {

@@ -19,10 +19,7 @@ func TestNeighboursTell(t *testing.T) {
 	at := map[string]*kubernetes{} // by node
 	town := newTown()
 	for _, node := range []string{"n1", "n2"} {
-		far, err := meet(t.Context(), c, m, proto.Partition(node, 2))
-		if err != nil {
-			t.Fatal(err)
-		}
+		far := meet(t.Context(), c, m, proto.Partition(node, 2), 2)
 		defer far.leave()
 		at[node] = newKubernetes(town.index, town.isStale, town.now, far)
 	}

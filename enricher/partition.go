@@ -24,9 +24,12 @@ type partition struct {
 	log    *slog.Logger
 	m      *metrics
 	number uint32
+	all    uint32 // partitions of the install
 	lane   *bus.Lane
 	reader *bus.Reader
 	namer  Namer
+
+	warned bool // of a message that is no agent's
 
 	src   uint64 // input sequence consumed up to when the lane was opened
 	seq   uint64 // messages published in this epoch
@@ -49,10 +52,12 @@ type waiting struct {
 // enrich goes on after the lane's last message until ctx ends or it fails.
 func enrich(ctx context.Context, cfg Config, m *metrics, log *slog.Logger, number uint32) error {
 	p := &partition{log: log, m: m, number: number}
-	far, err := meet(ctx, cfg.Bus, m, number)
+	all, err := cfg.Bus.Partitions(ctx)
 	if err != nil {
 		return err
 	}
+	p.all = uint32(all)
+	far := meet(ctx, cfg.Bus, m, number, p.all)
 	defer far.leave()
 	p.namer = cfg.NewNamer(far)
 	p.lane, err = cfg.Bus.OpenLane(ctx, bus.LaneConfig{
@@ -128,9 +133,7 @@ func (p *partition) next(ctx context.Context) (bus.Message, error) {
 // take learns from a frame, names what it can and queues it.
 func (p *partition) take(m *bus.Message) {
 	f := p.frame()
-	if err := f.Decode(m.Data); err != nil {
-		p.m.undecodable.Inc()
-		p.log.Error("frame_left_out", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+	if !p.decode(m, f) {
 		p.free = append(p.free, f)
 		return
 	}
@@ -145,6 +148,32 @@ func (p *partition) take(m *bus.Message) {
 	age := min(max(time.Since(m.Time), 0), patience) // the server's clock may differ from this one
 	now := time.Now()
 	p.queue = append(p.queue, &waiting{frame: f, src: m.Sequence, missing: p.namer.Name(f), until: now.Add(patience - age), tried: now})
+}
+
+// decode reads a message's frame, or counts why it is left out.
+func (p *partition) decode(m *bus.Message, f *proto.Frame) bool {
+	err := f.Decode(m.Data)
+	switch {
+	case err == nil && p.rightful(m, f):
+		return true
+	case err != nil && m.FromLane():
+		p.m.undecodable.Inc()
+		p.log.Error("frame_left_out", "subject", m.Subject, "sequence", m.Sequence, "error", err)
+	default:
+		p.m.foreign.Inc()
+		if !p.warned {
+			p.warned = true
+			p.log.Warn("foreign_message_left_out", "subject", m.Subject, "sequence", m.Sequence)
+		}
+	}
+	return false
+}
+
+// rightful tells whether a message is what it says: the frame of the node whose
+// lane it is on, in that node's partition.
+func (p *partition) rightful(m *bus.Message, f *proto.Frame) bool {
+	return m.FromLane() && m.Epoch == f.Epoch && !f.Enriched &&
+		proto.Partition(f.Node, p.all) == p.number && proto.RawSubject(p.number, f.Node) == m.Subject
 }
 
 // next is when to look at a frame again.

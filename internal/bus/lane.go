@@ -52,13 +52,13 @@ type Lane struct {
 // It waits for a server that is away, or not ready yet.
 func (c *Conn) OpenLane(ctx context.Context, cfg LaneConfig) (*Lane, error) {
 	l := &Lane{c: c, cfg: cfg}
-	last, err := l.readLast(ctx)
+	last, end, err := l.readLast(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open lane %s: %w", cfg.Subject, err)
 	}
+	l.last, l.expected = last, end
 	l.epoch = proto.Epoch{Number: firstEpoch(time.Now()), ID: randomID()}
 	if last != nil {
-		l.last, l.expected = last, last.Sequence
 		l.epoch.Number = last.Epoch.Number + 1
 	}
 	return l, nil
@@ -73,7 +73,7 @@ func firstEpoch(now time.Time) uint64 { return uint64(now.Unix()) }
 // Epoch is this writer's epoch.
 func (l *Lane) Epoch() proto.Epoch { return l.epoch }
 
-// Last is the lane's last message when the lane was opened; nil if none.
+// Last is the last message of a writer when the lane was opened; nil if none.
 func (l *Lane) Last() *Message { return l.last }
 
 // Publish stores a message and returns its stream sequence. seq is its number
@@ -130,10 +130,10 @@ func (l *Lane) store(ctx context.Context, seq uint64, send func(context.Context)
 			return 0, fmt.Errorf("publish on %s: %w", l.cfg.Subject, err)
 		}
 		if isWrongSequence(err) {
-			last, rerr := l.readLast(ctx)
+			last, end, rerr := l.readLast(ctx)
 			done := false
 			if rerr == nil {
-				done, rerr = l.resume(last, seq)
+				done, rerr = l.resume(last, max(end, endOf(err)), seq)
 			}
 			if done || errors.Is(rerr, ErrRival) {
 				l.doubt = 0
@@ -170,17 +170,18 @@ func (l *Lane) stored(ack *jetstream.PubAck, tries int) uint64 {
 	return ack.Sequence
 }
 
-// resume decides how to go on after last, the lane's last message: it is
-// mine and stored, or the fence moves to it, or a rival has the lane.
-func (l *Lane) resume(last *Message, seq uint64) (done bool, err error) {
+// resume decides how to go on after last, the last message of a writer on the
+// lane: it is mine and stored, or the fence moves to the lane's end, or a rival
+// has the lane.
+func (l *Lane) resume(last *Message, end, seq uint64) (done bool, err error) {
 	switch {
 	case last == nil:
-		l.expected = 0
+		l.expected = end
 	case last.Epoch == l.epoch:
-		l.expected = last.Sequence
+		l.expected = end
 		return last.Seq >= seq, nil
 	case !l.cfg.Input && last.Epoch.Number < l.epoch.Number:
-		l.expected = last.Sequence
+		l.expected = end
 	default:
 		return false, fmt.Errorf("%w: %s: epoch %s wrote message %d at %s, this one is epoch %s", ErrRival,
 			l.cfg.Subject, last.Epoch, last.Seq, last.Time.UTC().Format(time.RFC3339), l.epoch)
@@ -188,21 +189,60 @@ func (l *Lane) resume(last *Message, seq uint64) (done bool, err error) {
 	return false, nil
 }
 
-// readLast reads the lane's last message, trying again until ctx ends.
-func (l *Lane) readLast(ctx context.Context) (*Message, error) {
+// readLast reads the last message that a writer published to the lane, trying
+// again until ctx ends, and the sequence of whatever is last.
+func (l *Lane) readLast(ctx context.Context) (last *Message, end uint64, err error) {
 	read, api := l.c.lastFromLeader, apiGet
 	if l.cfg.Direct {
 		read, api = l.c.lastDirect, apiDirect
 	}
-	var last *Message
-	err := l.c.retry(ctx, api+l.cfg.Stream, func(a context.Context) (err error) {
+	err = l.c.retry(ctx, api+l.cfg.Stream, func(a context.Context) (err error) {
 		last, err = read(a, l.cfg.Stream, l.cfg.Subject)
+		if errors.Is(err, errUnreadable) { // the refusal of a publish will tell
+			last, err = nil, nil
+		}
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read last message of %s in %s: %w", l.cfg.Subject, l.cfg.Stream, err)
+	if err == nil && last != nil {
+		end = last.Sequence
+		if !last.FromLane() {
+			l.c.log.Warn("lane_holds_foreign_message", "lane", l.cfg.Subject, "sequence", end)
+			last, err = l.searchBack(ctx, end)
+		}
 	}
-	return last, nil
+	if err != nil {
+		return nil, 0, fmt.Errorf("read last message of %s in %s: %w", l.cfg.Subject, l.cfg.Stream, err)
+	}
+	return last, end, nil
+}
+
+// searchBack finds the last message of a writer below a sequence, in steps that
+// grow. Who may only read the lane's end (Direct) finds none, and goes on as if
+// the lane were empty: its epoch is above all before, and what it sends again is
+// known by its id.
+func (l *Lane) searchBack(ctx context.Context, below uint64) (found *Message, err error) {
+	for span := uint64(64); !l.cfg.Direct && found == nil && below > 1; span *= 4 {
+		from := below - min(span, below-1)
+		for at := from; at < below; {
+			var m *Message
+			err := l.c.retry(ctx, apiGet+l.cfg.Stream, func(a context.Context) (err error) {
+				m, err = l.c.nextFromLeader(a, l.cfg.Stream, l.cfg.Subject, at)
+				return err
+			})
+			if err != nil {
+				return nil, err
+			}
+			if m == nil || m.Sequence >= below {
+				break
+			}
+			if m.FromLane() {
+				found = m
+			}
+			at = m.Sequence + 1
+		}
+		below = from
+	}
+	return found, nil
 }
 
 // request publishes one message and returns JetStream's answer.
@@ -216,6 +256,16 @@ func errorCode(err error) jetstream.ErrorCode {
 		return api.ErrorCode
 	}
 	return 0
+}
+
+// endOf is the sequence of a lane's last message as the server says it when it
+// refuses a publish, 0 if it doesn't.
+func endOf(err error) (sequence uint64) {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		_, _ = fmt.Sscanf(api.Description, "wrong last sequence: %d", &sequence)
+	}
+	return sequence
 }
 
 func isWrongSequence(err error) bool {

@@ -44,6 +44,11 @@ type Message struct {
 	// Original is when the stream stored it of which this is a replay; zero if it
 	// isn't one.
 	Original time.Time
+
+	// Foreign says that none of Weir's writers published it to its stream. Whoever
+	// may ask the server for anything can have the answer sent to any subject: a
+	// copy of another message, say, whose headers and data he chose.
+	Foreign bool
 }
 
 // LogTime is when the stream stored the message, or the one of which it is a
@@ -55,8 +60,14 @@ func (m *Message) LogTime() time.Time {
 	return m.Time
 }
 
-// readHeaders fills the lane fields from header.
-func (m *Message) readHeaders(header nats.Header) {
+// FromLane tells whether the message was published through a lane.
+func (m *Message) FromLane() bool { return !m.Foreign && m.Epoch != proto.Epoch{} && m.Seq > 0 }
+
+// readHeaders fills the fields that come from headers. Writers name the stream
+// that they mean, and a stream refuses what means another: so what is stored
+// and names none, or another (its own check came later), is no writer's.
+func (m *Message) readHeaders(header nats.Header, stream string) {
+	m.Foreign = header.Get(jetstream.ExpectedStreamHeader) != stream
 	m.Epoch, _ = proto.ParseEpoch(header.Get(proto.HeaderEpoch)) // zero if another program wrote it
 	m.Seq = parseUint(header.Get(proto.HeaderSeq))
 	m.Src = parseUint(header.Get(proto.HeaderSrc))
@@ -78,7 +89,16 @@ func parseUint(s string) uint64 {
 // lastFromLeader reads the last message of a subject from the stream's
 // leader, so it is never stale. It returns nil if there is none.
 func (c *Conn) lastFromLeader(ctx context.Context, stream, subject string) (*Message, error) {
-	request, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	return c.fromLeader(ctx, stream, map[string]any{"last_by_subj": subject})
+}
+
+// nextFromLeader is the first message of a subject at or after a sequence.
+func (c *Conn) nextFromLeader(ctx context.Context, stream, subject string, sequence uint64) (*Message, error) {
+	return c.fromLeader(ctx, stream, map[string]any{"next_by_subj": subject, "seq": sequence})
+}
+
+func (c *Conn) fromLeader(ctx context.Context, stream string, query map[string]any) (*Message, error) {
+	request, err := json.Marshal(query)
 	if err != nil {
 		return nil, err
 	}
@@ -103,13 +123,11 @@ func (c *Conn) lastFromLeader(ctx context.Context, stream, subject string) (*Mes
 		return nil, noMessage(r.Error)
 	}
 	m := &Message{Subject: r.Message.Subject, Sequence: r.Message.Sequence, Time: r.Message.Time, Data: r.Message.Data}
+	var header nats.Header
 	if len(r.Message.Header) > 0 {
-		header, err := nats.DecodeHeadersMsg(r.Message.Header)
-		if err != nil {
-			return nil, fmt.Errorf("decode headers of message %d: %w", m.Sequence, err)
-		}
-		m.readHeaders(header)
+		header, _ = nats.DecodeHeadersMsg(r.Message.Header) // none if they can't be read
 	}
+	m.readHeaders(header, stream)
 	return m, nil
 }
 
@@ -120,26 +138,36 @@ func (c *Conn) lastDirect(ctx context.Context, stream, subject string) (*Message
 	if err != nil {
 		return nil, err
 	}
-	switch status := reply.Header.Get("Status"); status {
-	case "":
-	case "404":
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("server answered %s %s", status, reply.Header.Get("Description"))
-	}
-	m := &Message{
-		Subject:  reply.Header.Get(jetstream.SubjectHeader),
-		Sequence: parseUint(reply.Header.Get(jetstream.SequenceHeader)),
-		Data:     reply.Data,
-	}
+	m := &Message{Subject: subject, Data: reply.Data, Sequence: parseUint(ownHeader(reply, jetstream.SequenceHeader))}
 	if m.Sequence == 0 {
-		return nil, errors.New("server answered without a sequence")
+		switch status := reply.Header.Get("Status"); status {
+		case "404":
+			return nil, nil
+		case "":
+			return nil, errUnreadable
+		default:
+			return nil, fmt.Errorf("server answered %s %s", status, reply.Header.Get("Description"))
+		}
 	}
-	if m.Time, err = time.Parse(time.RFC3339Nano, reply.Header.Get(jetstream.TimeStampHeaer)); err != nil {
+	if m.Time, err = time.Parse(time.RFC3339Nano, ownHeader(reply, jetstream.TimeStampHeaer)); err != nil {
 		return nil, fmt.Errorf("decode time of message %d: %w", m.Sequence, err)
 	}
-	m.readHeaders(reply.Header)
+	m.readHeaders(reply.Header, stream)
 	return m, nil
+}
+
+// errUnreadable is of a message whose headers are none: then it can't be told
+// which sequence it has.
+var errUnreadable = errors.New("the message's headers can't be read")
+
+// ownHeader is a header that the server added to a stored message's: it comes
+// last, and the message may have brought others of that name.
+func ownHeader(m *nats.Msg, key string) string {
+	all := m.Header[key]
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1]
 }
 
 // LastSequence asks the leader of a stream for the sequence of a subject's last

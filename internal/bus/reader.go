@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -148,7 +149,7 @@ func (r *Reader) next(ctx context.Context) (Message, error) {
 			return Message{}, err
 		}
 		switch status, why := msg.Header.Get("Status"), msg.Header.Get("Description"); {
-		case status == "":
+		case strings.HasPrefix(msg.Reply, "$JS.ACK."): // stored, whatever headers it was given
 			return r.give(msg)
 		case status == "100", why == batchCompleted: // a heartbeat, or what counting told already
 		case status == "408", status == "409" && why == bytesReached:
@@ -220,7 +221,7 @@ func (r *Reader) give(msg *nats.Msg) (Message, error) {
 	r.wanted--
 	r.deliver, r.last, r.pending = meta.Sequence.Consumer, meta.Sequence.Stream, meta.NumPending
 	m := Message{Subject: msg.Subject, Sequence: r.last, Time: meta.Timestamp, Data: msg.Data}
-	m.readHeaders(msg.Header)
+	m.readHeaders(msg.Header, r.cfg.Stream)
 	return m, nil
 }
 

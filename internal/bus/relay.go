@@ -98,7 +98,7 @@ func (r *Relay) Publish(ctx context.Context, subject, stream string, m *Message)
 		if err := r.c.nc.PublishMsg(out); err != nil {
 			return fmt.Errorf("publish to %s: %w", subject, err)
 		}
-	} else if _, err := r.js.PublishMsgAsync(out, jetstream.WithRetryAttempts(0)); err != nil {
+	} else if _, err := r.js.PublishMsgAsync(out, jetstream.WithExpectStream(r.Stream), jetstream.WithRetryAttempts(0)); err != nil {
 		return fmt.Errorf("publish to %s: %w", subject, err)
 	}
 	r.count++

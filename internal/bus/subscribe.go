@@ -64,7 +64,7 @@ func (c *Conn) Subscribe(ctx context.Context, subject string, handle func(Messag
 		}
 		out := Message{Subject: m.Subject, Data: m.Data, Sequence: parseUint(m.Header.Get(jetstream.SequenceHeader))}
 		out.Time, _ = time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer)) // zero if there is none
-		out.readHeaders(m.Header)
+		out.readHeaders(m.Header, m.Header.Get(jetstream.StreamHeader))
 		handle(out)
 	}
 }

@@ -44,6 +44,9 @@ func (c *Conn) Value(ctx context.Context, bucket, key string) ([]byte, error) {
 	if m == nil || len(m.Data) == 0 { // never there, or removed
 		return nil, nil
 	}
+	if m.Foreign {
+		return nil, fmt.Errorf("read %s of bucket %s: message %d is none that Weir wrote", key, bucket, m.Sequence)
+	}
 	return m.Data, nil
 }
 
@@ -57,6 +60,7 @@ type Table struct {
 type row struct {
 	revision uint64
 	data     []byte // empty: removed
+	foreign  bool   // to be written again in any case
 }
 
 // OpenTable reads all of a bucket.
@@ -67,7 +71,7 @@ func (c *Conn) OpenTable(ctx context.Context, bucket string) (*Table, error) {
 	}
 	t := &Table{c: c, bucket: bucket, rows: map[string]row{}}
 	for _, m := range all {
-		t.rows[strings.TrimPrefix(m.Subject, bucketSubject(bucket, ""))] = row{m.Sequence, m.Data}
+		t.rows[strings.TrimPrefix(m.Subject, bucketSubject(bucket, ""))] = row{m.Sequence, m.Data, m.Foreign && len(m.Data) > 0}
 	}
 	return t, nil
 }
@@ -82,7 +86,7 @@ func (t *Table) Keys() []string {
 // or it is unknown whether it worked: open the table anew.
 func (t *Table) Put(ctx context.Context, key string, data []byte) error {
 	old := t.rows[key]
-	if bytes.Equal(old.data, data) {
+	if !old.foreign && bytes.Equal(old.data, data) {
 		return nil
 	}
 	m := nats.NewMsg(bucketSubject(t.bucket, key))
@@ -107,6 +111,6 @@ func (t *Table) Put(ctx context.Context, key string, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s of bucket %s: %w", key, t.bucket, err)
 	}
-	t.rows[key] = row{ack.Sequence, data}
+	t.rows[key] = row{revision: ack.Sequence, data: data}
 	return nil
 }

@@ -53,6 +53,16 @@ func (l *Load) Next(n int, endNS int64) *proto.Frame {
 // Want is what all frames made so far sum up to, without peers.
 func (l *Load) Want() Windows { return l.want }
 
+// Add expects windows of an earlier life of the node, too.
+func (l *Load) Add(want Windows) {
+	for k, h := range want {
+		if l.want[k] == nil {
+			l.want[k] = new(histogram.Histogram)
+		}
+		l.want[k].Merge(h)
+	}
+}
+
 func (l *Load) expect(e *proto.Event) {
 	k := Key{
 		StartNS: e.EndNS / proto.WindowNS * proto.WindowNS, Side: e.Side, Workload: e.Process.Name,

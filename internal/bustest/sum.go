@@ -119,7 +119,7 @@ func ReadCommits(t testing.TB, c *bus.Conn) []*proto.Commit {
 	return out
 }
 
-// ReadAll reads what a stream holds now.
+// ReadAll reads what Weir's writers put into a stream that it holds now.
 func ReadAll(t testing.TB, c *bus.Conn, stream, subjects string) []bus.Message {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Timeout)
@@ -138,6 +138,8 @@ func ReadAll(t testing.TB, c *bus.Conn, stream, subjects string) []bus.Message {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, m)
+		if !m.Foreign {
+			out = append(out, m)
+		}
 	}
 }

@@ -205,6 +205,9 @@ func (m *merge) read(ctx context.Context, toEnd bool, stop func() bool) error {
 			return err
 		}
 		m.next = msg.Sequence + 1
+		if msg.Foreign {
+			continue
+		}
 		committed, err := m.add(&msg)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)

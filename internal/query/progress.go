@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -48,6 +49,9 @@ func readProgress(ctx context.Context, c *bus.Conn) (*Progress, error) {
 		return nil, fmt.Errorf("read commit records: %w", err)
 	}
 	for _, m := range last {
+		if m.Foreign {
+			continue
+		}
 		commit, err := proto.DecodeCommit(m.Data)
 		if err != nil {
 			return nil, fmt.Errorf("read commit record %s: %w", m.Subject, err)
@@ -180,7 +184,7 @@ func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) 
 		return nil, fmt.Errorf("read newest enriched frames: %w", err)
 	}
 	for _, m := range enriched {
-		if p, ok := partitionOf(m.Subject); ok && int(p) < len(stages) {
+		if p, ok := partitionOf(m.Subject); ok && int(p) < len(stages) && !m.Foreign {
 			stages[p].EnrichedLast, stages[p].RawEnriched = m.Sequence, m.Src
 		}
 	}
@@ -193,14 +197,21 @@ func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) 
 		if !ok || int(p) >= len(stages) {
 			continue
 		}
+		if m.Foreign {
+			continue
+		}
 		stages[p].RawLast = max(stages[p].RawLast, m.Sequence)
 		var frame proto.Frame
-		if _, err := frame.DecodeHeader(m.Data); err != nil {
-			return nil, fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamRaw, err)
+		if _, err := frame.DecodeHeader(m.Data); err == nil && ofLane(&m, frame.Node) {
+			stages[p].Nodes[frame.Node] = m.Time
 		}
-		stages[p].Nodes[frame.Node] = m.Time
 	}
 	return stages, nil
+}
+
+// ofLane tells whether a raw message is on the lane of the node that it names.
+func ofLane(m *bus.Message, node string) bool {
+	return strings.HasSuffix(m.Subject, "."+proto.Token(node))
 }
 
 // partitionOf reads the partition token of a subject, "p07" of "weir.raw.p07.n".
