@@ -49,8 +49,6 @@ type cache struct {
 	problem  string  // why nothing can be read, "" if it can
 	changed  chan struct{}
 	changes  uint64
-	u        unpacker
-	packed   []byte
 }
 
 func newCache(limit int, now func() time.Time) *cache {
@@ -124,13 +122,10 @@ func (c *cache) take(m *bus.Message, live bool) error {
 
 func (c *cache) add(l *proto.Latency, p *proto.Point) {
 	id := c.id(query.NewKey(l, p))
-	row := query.Row{}
-	row.AddPoint(p)
-	c.packed = pack(c.packed[:0], &row)
 	c.first = min(c.first, p.StartNS)
 	for i, level := range c.levels {
 		if c.wanted(i, p.StartNS) {
-			level.add(id, p, c.packed, &c.u)
+			level.add(id, p)
 		}
 	}
 }
@@ -232,13 +227,13 @@ func (s *span) table(by query.By, from, to int, wanted func(*query.Key) bool) *q
 		if w == nil {
 			continue
 		}
-		for id, cell := range w.cells {
+		w.each(&u, func(id uint32, row *query.Row) {
 			if key := &s.series[id]; wanted == nil || wanted(key) {
-				row := u.unpack(cell)
-				row.Key = *key
-				t.AddRow(row)
+				keyed := *row
+				keyed.Key = *key
+				t.AddRow(&keyed)
 			}
-		}
+		})
 	}
 	return t
 }

@@ -122,11 +122,11 @@ func (d *details) read(ctx context.Context, i query.Interval) (*level, error) {
 	}
 	defer r.Close()
 	l := newLevel(proto.WindowNS)
-	var u unpacker
 	for {
 		m, err := r.Next(ctx)
 		switch {
 		case errors.Is(err, io.EOF):
+			l.packAll()
 			return l, nil
 		case errors.Is(err, context.DeadlineExceeded):
 			return nil, fmt.Errorf("read the past of %s: it takes longer than %s: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkTime)
@@ -134,17 +134,18 @@ func (d *details) read(ctx context.Context, i query.Interval) (*level, error) {
 			return nil, fmt.Errorf("read the past of %s: %w", clock(i.FromNS), err)
 		}
 		if m.Time.After(i.To().Add(afterwards)) {
+			l.packAll()
 			return l, nil
 		}
 		if l.bytes > chunkBytes {
 			return nil, fmt.Errorf("read the past of %s: more than %d MiB: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkBytes>>20)
 		}
-		d.take(l, &m, i, &u)
+		d.take(l, &m, i)
 	}
 }
 
 // take takes a message into a level. What can't be read was counted before.
-func (d *details) take(l *level, m *bus.Message, i query.Interval, u *unpacker) {
+func (d *details) take(l *level, m *bus.Message, i query.Interval) {
 	if strings.HasPrefix(m.Subject, "weir.commit.") {
 		if commit, err := proto.DecodeCommit(m.Data); err == nil {
 			for _, loss := range commit.Loss {
@@ -167,8 +168,6 @@ func (d *details) take(l *level, m *bus.Message, i query.Interval, u *unpacker) 
 		d.cache.mu.Lock()
 		id := d.cache.id(query.NewKey(latency, p))
 		d.cache.mu.Unlock()
-		row := query.Row{}
-		row.AddPoint(p)
-		l.add(id, p, pack(nil, &row), u)
+		l.add(id, p)
 	}
 }

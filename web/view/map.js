@@ -17,7 +17,7 @@ function useLayout(nodes, edges) {
   const shape = JSON.stringify([nodes.map(idOf), edges.map((e) => [idOf(e.from), idOf(e.to)])]);
   if (kept.current.shape === shape) return kept.current.places;
   const g = new dagre.graphlib.Graph({ multigraph: true });
-  g.setGraph({ rankdir: 'LR', nodesep: 24, ranksep: 34, marginx: 24, marginy: 20 });
+  g.setGraph({ rankdir: 'LR', nodesep: 24, ranksep: 46, marginx: 24, marginy: 20 });
   g.setDefaultEdgeLabel(() => ({}));
   // The same order gives the same places, whatever the rates are.
   for (const n of nodes) g.setNode(idOf(n), { width, height });
@@ -32,7 +32,7 @@ function useLayout(nodes, edges) {
 }
 
 const share = (r) => (r.count ? r.errors / r.count : 0);
-const failing = (r) => share(r) >= 0.001;
+const failing = (r) => share(r) >= 0.01;
 /** From the right of one node to the left of another, through dagre's corners. */
 function path(from, to, points) {
   if (from === to) return `M${from.x - 30} ${from.y - height / 2}c-10 -22 70 -22 60 -1`;
@@ -60,7 +60,7 @@ export function GraphView() {
       <label class="filter"><span class="hidden">Filter</span><input type="search" data-filter placeholder="Filter by name  /" value=${url.value.q || ''}
         onInput=${(e) => go({ q: e.target.value }, { replace: true })} onKeyDown=${(e) => { if (e.key === 'Escape') e.target.blur(); }} /></label>
       <button type="button" aria-pressed=${Boolean(url.value.table)} onClick=${() => go({ table: url.value.table ? null : 1 }, { replace: true })} title="drawing or table (v)">As a table</button>
-      <span class="legend"><span class="line c-rate">width: requests/s</span><span class="line dashed c-bad">errors ≥ 0.1 %</span></span>
+      <span class="legend"><span class="line c-rate">width: requests/s</span><span class="line dashed c-bad">errors ≥ 1 %</span></span>
       <${About} answer=${answer} />
     </div>
     <${Problem} error=${error} />

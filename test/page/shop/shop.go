@@ -72,40 +72,29 @@ func (a *agent) run(ctx context.Context) (err error) {
 	if a.lane, err = a.bus.OpenLane(ctx, bus.LaneConfig{Stream: proto.StreamRaw, Subject: proto.RawSubject(0, Node), Direct: true}); err != nil {
 		return err
 	}
-	if err := a.past(ctx, time.Now()); err != nil {
-		return err
-	}
-	if a.cfg.Filled != nil {
-		a.cfg.Filled()
-	}
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case now := <-tick.C:
-			if err := a.publish(ctx, a.traffic.second(a.cfg.Rate, now), now); err != nil {
-				return err
+	// An hour second by second, and of what lies before a second in every minute.
+	filled := false
+	for at, began := time.Now().Add(-a.cfg.Past), time.Now(); ; {
+		if ahead := time.Until(at); ahead > 0 {
+			if !filled && a.cfg.Filled != nil {
+				a.cfg.Filled()
 			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// past publishes an hour second by second, and of what lies before a second in
-// every minute.
-func (a *agent) past(ctx context.Context, now time.Time) error {
-	for at := now.Add(-a.cfg.Past); at.Before(now); {
-		step := time.Second
-		if now.Sub(at) > time.Hour {
-			step = time.Minute
+			filled = true
+			select {
+			case <-time.After(ahead):
+			case <-ctx.Done():
+				return nil
+			}
 		}
 		if err := a.publish(ctx, a.traffic.second(a.cfg.Rate, at), at); err != nil {
 			return err
 		}
-		at = at.Add(step)
+		if began.Sub(at) > time.Hour {
+			at = at.Add(time.Minute)
+		} else {
+			at = at.Add(time.Second)
+		}
 	}
-	return nil
 }
 
 func (a *agent) publish(ctx context.Context, events []proto.Event, watermark time.Time) error {
