@@ -3,11 +3,15 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-const maxAnswers = 64 // remembered
+const (
+	maxAnswers     = 64 // remembered
+	maxAnswerBytes = 16 << 20
+)
 
 // answers works each answer out once for all who ask the same at the same
 // state of the cache, a few at a time.
@@ -17,6 +21,7 @@ type answers struct {
 	mu    sync.Mutex
 	known map[string]*shared
 	order []string // oldest first
+	bytes int
 }
 
 // shared is one answer. body and err are set once done is closed.
@@ -24,6 +29,7 @@ type shared struct {
 	done chan struct{}
 	body []byte
 	err  error
+	size int // of what is remembered of it
 }
 
 func newAnswers() *answers {
@@ -62,22 +68,39 @@ func (a *answers) get(ctx context.Context, key string, work func(context.Context
 func (a *answers) remember(key string, s *shared) {
 	a.known[key] = s
 	a.order = append(a.order, key)
-	if len(a.order) > maxAnswers {
-		delete(a.known, a.order[0])
-		a.order = a.order[1:]
+	a.evict()
+}
+
+// evict forgets the oldest answers over the bounds. Who waits for one has it.
+func (a *answers) evict() {
+	for len(a.order) > 1 && (len(a.order) > maxAnswers || a.bytes > maxAnswerBytes) {
+		a.forget(a.order[0])
 	}
+}
+
+func (a *answers) forget(key string) {
+	if s := a.known[key]; s != nil {
+		a.bytes -= s.size
+		delete(a.known, key)
+	}
+	a.order = slices.DeleteFunc(a.order, func(k string) bool { return k == key })
 }
 
 func (a *answers) work(ctx context.Context, key string, s *shared, work func(context.Context) ([]byte, error)) {
 	defer close(s.done)
 	defer func() {
-		if s.err != nil {
-			a.mu.Lock()
-			if a.known[key] == s {
-				delete(a.known, key)
-			}
-			a.mu.Unlock()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.known[key] != s {
+			return // it was the oldest
 		}
+		if s.err != nil {
+			a.forget(key)
+			return
+		}
+		s.size = len(s.body)
+		a.bytes += s.size
+		a.evict()
 	}()
 	select {
 	case a.slots <- struct{}{}:

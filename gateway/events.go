@@ -221,20 +221,19 @@ func (g *gateway) eventInterval(q url.Values) (query.Interval, error) {
 }
 
 // checkFilter answers /api/filter: whether a filter can be understood, and
-// where not.
-func (g *gateway) checkFilter(r *http.Request) (any, error) {
-	e, err := eventsWanted(r.URL.Query())
-	if err != nil {
-		return nil, err
+// where not. A mistake is an answer here: it is asked while somebody types.
+func checkFilter(r *http.Request) (any, error) {
+	_, err := eventsWanted(r.URL.Query())
+	var mistake *query.FilterError
+	if errors.As(err, &mistake) {
+		return problemOf(err), nil
 	}
-	return struct {
-		OK bool `json:"ok"`
-	}{e.Filter != nil}, nil
+	return problem{}, err
 }
 
 // problem is what an error looks like as JSON.
 type problem struct {
-	Error  string `json:"error"`
+	Error  string `json:"error,omitempty"`
 	Column *int   `json:"column,omitempty"` // of a filter's mistake, from 0
 }
 

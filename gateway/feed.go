@@ -90,8 +90,8 @@ func (f *feed) read(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			if err := f.look(ctx); err != nil {
-				return err
+			if err := f.look(ctx); err != nil && ctx.Err() == nil {
+				f.log.Debug("stream_not_seen", "error", err) // who follows it finds out what that means
 			}
 		}
 	})

@@ -63,7 +63,7 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 			}
 			return g.health(r.Context(), i)
 		},
-		"filter": g.checkFilter,
+		"filter": checkFilter,
 	} {
 		viewers.HandleFunc("GET /api/"+kind, func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, kind, answer) })
 	}

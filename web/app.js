@@ -76,7 +76,8 @@ function Strip() {
   const worse = (to) => { level = to === 'bad' || level === 'bad' ? 'bad' : to; };
   if (!gateway.value.up) {
     worse('bad');
-    parts.push(html`<strong>The gateway doesn't answer since ${f.clock(gateway.value.since)}.</strong> The page goes on by itself when it does.`);
+    if (gateway.value.error) parts.push(html`<strong>${gateway.value.error}</strong>`);
+    else parts.push(html`<strong>The gateway doesn't answer since ${f.clock(gateway.value.since)}.</strong> The page goes on by itself when it does.`);
   } else if (!l) parts.push('Connecting…');
   else if (!l.connected) {
     worse('bad');

@@ -35,10 +35,23 @@ function connect() {
     if (source !== s) return;
     if (gateway.value.up) gateway.value = { up: false, since: Date.now() };
     if (s.readyState === EventSource.CLOSED) { // it was refused: the browser won't try again
-      s.close();
+      why(s.url).then((error) => { if (error && !gateway.value.up) gateway.value = { ...gateway.value, error }; });
       setTimeout(() => { if (source === s) connect(); }, 2000);
     }
   };
+}
+
+/** Why a stream of events was refused, which EventSource doesn't tell; null if it wasn't. */
+export async function why(address) {
+  const stop = new AbortController();
+  try {
+    const r = await fetch(address, { signal: stop.signal });
+    return r.ok ? null : (await r.json()).error;
+  } catch {
+    return null;
+  } finally {
+    stop.abort();
+  }
 }
 
 export class Refused extends Error {

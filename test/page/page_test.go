@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,9 @@ func TestPage(t *testing.T) {
 
 	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", "page.test.mjs")
 	cmd.Env = append(os.Environ(), "WEIR_PAGE=http://"+address, "WEIR_CONTROL="+control.URL)
+	// Told to stop, playwright stops its browser.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Single requests: as they happen, or of the past.
 import { html, useEffect, useRef, useState } from '../vendor/vendor.js';
 import { url, go, mode, head, last, spanMillis, workload } from '../state.js';
-import { gateway, live } from '../data.js';
+import { gateway, live, why } from '../data.js';
 import { Table, Go } from '../table.js';
 import { Filter } from '../cel.js';
 import { Problem } from './about.js';
@@ -51,7 +51,7 @@ function useEvents(held) {
     s.addEventListener('failed', (e) => { s.close(); set((old) => ({ ...old, error: new Error(JSON.parse(e.data).error), searching: false })); });
     s.onerror = () => {
       if (s.readyState !== EventSource.CLOSED) return; // it connects again by itself
-      fetch(s.url).then((r) => (r.ok ? null : r.json())).then((body) => body && set((old) => ({ ...old, error: new Error(body.error), searching: false })), () => {});
+      why(s.url).then((error) => error && set((old) => ({ ...old, error: new Error(error), searching: false })));
     };
     return () => s.close();
   }, [what, m, u.from, u.to, position, away, playing && last.value]);
