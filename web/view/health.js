@@ -73,6 +73,5 @@ function Gateway({ of, since }) {
     { key: 'since', label: 'whole since', num: true, cell: (l) => (l.since ? f.local(l.since).replace('T', ' ') : '–') },
     { key: 'windows', label: 'Windows', num: true, cell: (l) => f.count(l.windows) },
     { key: 'bytes', label: 'Memory', num: true, cell: (l) => f.bytes(l.bytes) }]} />
-    <p class="summary">${f.bytes(of.cache_bytes)} of ${f.bytes(of.cache_limit)}, ${f.count(of.series)} series, ${Math.round(100 * of.loaded)} % of the history read ·
-      ${of.viewers} viewers, ${of.followers} follow requests · gateway ${of.version}, started ${since(of.started)} · nats-server ${of.nats || 'away'}</p></section>`;
+    <p class="summary">${f.bytes(of.cache_bytes)} of ${f.bytes(of.cache_limit)}, ${f.count(of.series)} series, ${Math.round(100 * of.loaded)} % of the history read${' · '}${of.viewers} viewers, ${of.followers} follow requests · gateway ${of.version}, started ${since(of.started)} · nats-server ${of.nats || 'away'}</p></section>`;
 }

@@ -31,9 +31,9 @@ export const Name = ({ of }) => html`<span class="name">${of.namespace && of.nam
 const columns = [
   { key: 'name', label: 'Service', value: (r) => `${r.namespace}/${r.workload}/${r.side}`, cell: (r) => html`<${Name} of=${r} />` },
   { key: 'side', label: 'Side', value: (r) => r.side, cell: (r) => html`<span class="dim">${r.side}</span>` },
-  { key: 'trend', label: 'Rate', cell: (r) => html`<${Spark} values=${r.spark?.rate} label=${`rate of ${r.workload} over time`} />` },
+  { key: 'trend', label: 'Course', cell: (r) => html`<${Spark} values=${r.spark?.rate} label=${`rate of ${r.workload} over time`} />` },
   ...figures,
-  { key: 'p99trend', label: 'p99', cell: (r) => html`<${Spark} values=${r.spark?.p99_ms} kind="slow" label=${`p99 of ${r.workload} over time`} />` },
+  { key: 'p99trend', label: 'its course', cell: (r) => html`<${Spark} values=${r.spark?.p99_ms} kind="slow" label=${`p99 of ${r.workload} over time`} />` },
 ];
 
 const order = ['name', 'side', 'trend', 'rate', 'errors', 'p50', 'p90', 'p99', 'p99trend', 'max', 'wait'];
