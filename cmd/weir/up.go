@@ -47,8 +47,8 @@ func (a *app) upCommand() *cobra.Command {
 		Use:     "up",
 		GroupID: groupHost,
 		Short:   "Measure this host: everything in one process",
-		Long: `Runs the agent, the enricher, the aggregator and a nats-server with JetStream on
-disk in one process, and prints a line for each when it works. From then on the
+		Long: `Runs the agent, the enricher, the aggregator, the page and a nats-server with
+JetStream on disk in one process, and prints a line for each when it works. From then on the
 latency of every HTTP request of every process on this host is in the stream
 WEIR_LATENCY, a few seconds after its ten-second window has ended. Ctrl-C stops
 everything in order; the streams stay in the data folder.
