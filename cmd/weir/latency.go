@@ -88,20 +88,10 @@ func (f *latencyFlags) options(a *app, args []string) (query.Options, error) {
 	if err := f.check(); err != nil {
 		return o, err
 	}
-	for _, by := range f.by {
-		switch by {
-		case "workload":
-		case "operation":
-			o.By.Operation = true
-		case "peer":
-			o.By.Peer = true
-		case "status":
-			o.By.Status = true
-		default:
-			return o, usagef("--by %q is not workload, operation, peer or status", by)
-		}
-	}
 	var err error
+	if o.By, err = query.ParseBy(f.by); err != nil {
+		return o, flagError(err)
+	}
 	if o.Interval, err = f.interval(o.Now); err != nil {
 		return o, err
 	}
@@ -226,34 +216,11 @@ func judge(r *query.Result, thresholds []query.Threshold) error {
 	return nil
 }
 
-// latencyRow is a row of -o json.
-type latencyRow struct {
-	Namespace string  `json:"namespace"`
-	Workload  string  `json:"workload"`
-	Kind      string  `json:"kind"`
-	Side      string  `json:"side"`
-	Protocol  string  `json:"protocol"`
-	Operation string  `json:"operation"`
-	Status    string  `json:"status"`
-	Count     uint64  `json:"count"`
-	Errors    uint64  `json:"errors"`
-	Lost      uint64  `json:"lost"`
-	Rate      float64 `json:"rate"`
-	P50       float64 `json:"p50_ms"`
-	P90       float64 `json:"p90_ms"`
-	P99       float64 `json:"p99_ms"`
-	Max       float64 `json:"max_ms"`
-	WaitP99   float64 `json:"wait_p99_ms"`
-
-	PeerNamespace string `json:"peer_namespace,omitempty"`
-	PeerWorkload  string `json:"peer_workload,omitempty"`
-}
-
 func (a *app) printLatency(format string, by query.By, r *query.Result, thresholds []query.Threshold) error {
 	if format != "table" {
-		rows := make([]latencyRow, len(r.Rows))
+		rows := make([]query.LatencyRow, len(r.Rows))
 		for i, row := range r.Rows {
-			rows[i] = newLatencyRow(row, r)
+			rows[i] = query.NewLatencyRow(row, r)
 		}
 		return writeJSON(a.stdout, format, rows)
 	}
@@ -273,19 +240,6 @@ func (a *app) printLatency(format string, by query.By, r *query.Result, threshol
 	}
 	return t.write(a.stdout)
 }
-
-func newLatencyRow(row *query.Row, r *query.Result) latencyRow {
-	return latencyRow{
-		Namespace: row.Namespace, Workload: row.Workload, Kind: row.Kind, Side: row.Side.String(), Protocol: row.Protocol,
-		Operation: row.Operation, Status: row.Status,
-		Count: row.Hist.Count, Errors: row.Errors, Lost: r.Lost(), Rate: rounded(row.Rate(r.Covered()), 1),
-		P50: milliseconds(row.Hist.Quantile(0.5)), P90: milliseconds(row.Hist.Quantile(0.9)), P99: milliseconds(row.Hist.Quantile(0.99)),
-		Max: milliseconds(float64(row.Hist.MaxNS)), WaitP99: milliseconds(row.Wait.Quantile(0.99)),
-		PeerNamespace: row.PeerNamespace, PeerWorkload: row.PeerWorkload,
-	}
-}
-
-func milliseconds(ns float64) float64 { return rounded(ns/1e6, 4) }
 
 func severalNamespaces(rows []*query.Row) bool {
 	return slices.ContainsFunc(rows, func(r *query.Row) bool { return r.Namespace != rows[0].Namespace })

@@ -79,69 +79,11 @@ func (a *app) showMap(ctx context.Context, f *mapFlags, args []string) error {
 	return nil
 }
 
-type mapEnd struct {
-	Namespace string `json:"namespace"`
-	Workload  string `json:"workload"`
-	Kind      string `json:"kind"`
-}
-
-// mapView is an edge as one side saw it.
-type mapView struct {
-	Count  uint64  `json:"count"`
-	Errors uint64  `json:"errors"`
-	Mean   float64 `json:"mean_ms"`
-	P50    float64 `json:"p50_ms"`
-	P99    float64 `json:"p99_ms"`
-}
-
-// mapRow is a row of -o json.
-type mapRow struct {
-	Source      mapEnd   `json:"source"`
-	Destination mapEnd   `json:"destination"`
-	Protocol    string   `json:"protocol"`
-	Side        string   `json:"side"` // which view the next fields are
-	Count       uint64   `json:"count"`
-	Errors      uint64   `json:"errors"`
-	Lost        uint64   `json:"lost"`
-	Rate        float64  `json:"rate"`
-	P50         float64  `json:"p50_ms"`
-	P99         float64  `json:"p99_ms"`
-	Max         float64  `json:"max_ms"`
-	WaitP99     float64  `json:"wait_p99_ms"`
-	Server      *mapView `json:"server"` // null where it isn't measured
-	Client      *mapView `json:"client"`
-	Network     *float64 `json:"network_mean_ms"` // null where it isn't known
-}
-
-func newMapView(r *query.Row) *mapView {
-	if r == nil {
-		return nil
-	}
-	return &mapView{Count: r.Hist.Count, Errors: r.Errors, Mean: milliseconds(float64(r.Hist.SumNS) / float64(r.Hist.Count)),
-		P50: milliseconds(r.Hist.Quantile(0.5)), P99: milliseconds(r.Hist.Quantile(0.99))}
-}
-
-func newMapRow(e *query.Edge, r *query.Result) mapRow {
-	l := newLatencyRow(e.Seen(), r)
-	row := mapRow{
-		Source:      mapEnd{e.From.Namespace, e.From.Name, e.From.Kind},
-		Destination: mapEnd{e.To.Namespace, e.To.Name, e.To.Kind},
-		Protocol:    l.Protocol, Side: l.Side, Count: l.Count, Errors: l.Errors, Lost: l.Lost, Rate: l.Rate,
-		P50: l.P50, P99: l.P99, Max: l.Max, WaitP99: l.WaitP99,
-		Server: newMapView(e.Server), Client: newMapView(e.Client),
-	}
-	if mean, known := e.NetworkNS(); known {
-		mean = milliseconds(mean)
-		row.Network = &mean
-	}
-	return row
-}
-
 func (a *app) printMap(format string, edges []query.Edge, r *query.Result) error {
 	if format != "table" {
-		rows := make([]mapRow, len(edges))
+		rows := make([]query.MapRow, len(edges))
 		for i := range edges {
-			rows[i] = newMapRow(&edges[i], r)
+			rows[i] = query.NewMapRow(&edges[i], r)
 		}
 		return writeJSON(a.stdout, format, rows)
 	}

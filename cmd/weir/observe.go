@@ -113,11 +113,11 @@ func (a *app) observe(ctx context.Context, f *observeFlags, args []string) error
 	if f.last > 0 {
 		past := o
 		past.Follow = false
-		last := &ring{size: f.last}
-		if err := query.Events(ctx, c, past, last.add); err != nil {
+		last := query.NewLast(f.last)
+		if err := query.Events(ctx, c, past, last.Add); err != nil {
 			return err
 		}
-		for _, e := range last.events() {
+		for _, e := range last.Events() {
 			if err := printer.print(e); err != nil {
 				return err
 			}
@@ -135,25 +135,6 @@ func (a *app) observe(ctx context.Context, f *observeFlags, args []string) error
 	}
 	return printer.end()
 }
-
-// ring keeps the last events.
-type ring struct {
-	size int
-	kept []*query.Event
-	next int
-}
-
-func (r *ring) add(e *query.Event) error {
-	if len(r.kept) < r.size {
-		r.kept = append(r.kept, e)
-		return nil
-	}
-	r.kept[r.next] = e
-	r.next = (r.next + 1) % r.size
-	return nil
-}
-
-func (r *ring) events() []*query.Event { return append(r.kept[r.next:], r.kept[:r.next]...) }
 
 // eventPrinter prints events as they come.
 type eventPrinter struct {

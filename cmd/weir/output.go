@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 
 	"github.com/spf13/cobra"
 )
@@ -57,10 +56,4 @@ func writeArray(w io.Writer, lines [][]byte) error {
 	}
 	_, err := w.Write(append(out, "]\n"...))
 	return err
-}
-
-// rounded keeps a number of decimals.
-func rounded(v float64, decimals int) float64 {
-	p := math.Pow10(decimals)
-	return math.Round(v*p) / p
 }

@@ -1,38 +1,13 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirstream/weir/internal/query"
 )
-
-// kindOf reads the prefix of deploy/NAME, as kubectl has it, or one of Weir's
-// own kinds on a plain host. It is "" for anything else.
-func kindOf(prefix string) string {
-	switch strings.ToLower(prefix) {
-	case "deploy", "deployment", "deployments":
-		return "Deployment"
-	case "sts", "statefulset", "statefulsets":
-		return "StatefulSet"
-	case "ds", "daemonset", "daemonsets":
-		return "DaemonSet"
-	case "job", "jobs":
-		return "Job"
-	case "cj", "cronjob", "cronjobs":
-		return "CronJob"
-	case "rs", "replicaset", "replicasets":
-		return "ReplicaSet"
-	case "po", "pod", "pods":
-		return query.KindPod
-	case "svc", "service", "services":
-		return query.KindService
-	case "unit", "container", "process", "address", "domain":
-		return strings.ToLower(prefix)
-	}
-	return ""
-}
 
 // selectFlags are -n, -A and --side.
 type selectFlags struct {
@@ -59,29 +34,21 @@ func (s *selectFlags) workloads(args []string) (query.Selection, error) {
 
 // selection reads the flags and the argument, WORKLOAD or KIND/WORKLOAD.
 func (s *selectFlags) selection(args []string) (query.Selection, error) {
-	selected := query.Selection{Namespace: s.namespace, Side: s.side}
+	namespace, workload := s.namespace, ""
 	if s.all {
-		selected.Namespace = ""
+		namespace = ""
 	}
-	switch s.side {
-	case "", "server", "client":
-	default:
-		return selected, usagef("--side %q is not server or client", s.side)
-	}
-	if len(args) == 0 {
-		return selected, nil
-	}
-	selected.Workload = args[0]
-	// A process may have a slash in its name, so only known kinds are prefixes.
-	if prefix, name, ok := strings.Cut(args[0], "/"); ok {
-		if kind := kindOf(prefix); kind != "" {
-			selected.Kind, selected.Workload = kind, name
+	if len(args) > 0 {
+		if workload = args[0]; workload == "" {
+			return query.Selection{}, usagef("%q names no workload", workload)
 		}
 	}
-	if selected.Workload == "" {
-		return selected, usagef("%q names no workload", args[0])
+	selected, err := query.ParseSelection(namespace, workload, s.side)
+	var field *query.FieldError
+	if errors.As(err, &field) && field.Field == "workload" {
+		return selected, usagef("%s", field.Reason) // it has no flag
 	}
-	return selected, nil
+	return selected, flagError(err)
 }
 
 // names are how workloads of one output are shown: KIND/NAME, as they can be

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -36,61 +36,20 @@ func (t *timeFlags) given() bool { return t.since != "" || t.from != "" || t.to 
 
 // interval reads the flags against the time of the question.
 func (t *timeFlags) interval(now time.Time) (query.Interval, error) {
-	from, to := now.Add(-t.fallback), now
-	if t.since != "" && t.from != "" {
-		return query.Interval{}, usagef("--since and --from say the same: give one of them")
-	}
-	var err error
-	for _, f := range []struct {
-		flag, text string
-		time       *time.Time
-	}{{"--since", t.since, &from}, {"--from", t.from, &from}, {"--to", t.to, &to}} {
-		if f.text == "" {
-			continue
-		}
-		if *f.time, err = parseTime(f.text, now); err != nil {
-			return query.Interval{}, usagef("%s %w", f.flag, err)
-		}
-	}
-	if t.since == "" && t.from == "" && t.to != "" {
-		from = to.Add(-t.fallback)
-	}
-	if !from.Before(to) {
-		return query.Interval{}, usagef("nothing lies between %s and %s: the start must be before the end",
-			from.Format(time.RFC3339), to.Format(time.RFC3339))
-	}
-	return query.Between(from, to), nil
+	interval, err := query.Times{Since: t.since, From: t.from, To: t.to}.Interval(now, t.fallback)
+	return interval, flagError(err)
 }
 
-// parseTime reads "now", an RFC 3339 time or a duration ago.
-func parseTime(text string, now time.Time) (time.Time, error) {
-	if text == "now" {
-		return now, nil
+// flagError is a mistake in a question as one of the command line.
+func flagError(err error) error {
+	var field *query.FieldError
+	switch {
+	case errors.As(err, &field):
+		return usagef("--%w", err)
+	case err != nil:
+		return usageError{err}
 	}
-	if d, err := parseDuration(text); err == nil {
-		if d < 0 {
-			return time.Time{}, fmt.Errorf("%q lies ahead: durations count back from now, without a minus", text)
-		}
-		return now.Add(-d), nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is neither a duration such as 15m or 2h, nor a time such as %s",
-			text, now.UTC().Truncate(time.Minute).Format(time.RFC3339))
-	}
-	if t.After(now) {
-		return time.Time{}, fmt.Errorf("%q lies ahead of now, %s", text, now.Format(time.RFC3339))
-	}
-	return t, nil
-}
-
-// parseDuration reads a duration, also in days.
-func parseDuration(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err
-	}
-	return time.ParseDuration(text)
+	return nil
 }
 
 // shortDuration prints "15m" where Go says "15m0s".

@@ -18,6 +18,7 @@ import (
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/enricher"
 	"github.com/weirstream/weir/gateway"
+	"github.com/weirstream/weir/gateway/api"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
 	"github.com/weirstream/weir/internal/demo"
@@ -119,6 +120,7 @@ func (h *host) parts() []part {
 		{"aggregator", h.runAggregator},
 		{"enricher", h.runEnricher},
 		{"agent", h.runAgent},
+		{"api", h.runAPI},
 	}
 	if h.flags.demo {
 		parts = append(parts, part{"demo", h.runDemo})
@@ -234,6 +236,18 @@ func (h *host) runAggregator(ctx context.Context, ready func()) error {
 	h.say("aggregator", "%s → %s", proto.StreamEnriched, proto.StreamLatency)
 	ready()
 	return aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: h.flags.node, Registry: h.metrics}, h.log)
+}
+
+// runAPI answers what the commands do, over NATS.
+func (h *host) runAPI(ctx context.Context, ready func()) error {
+	c, err := h.connect(ctx, "api")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	h.say("api", "%s, %s, %s", api.Subject("latency"), api.Subject("map"), api.Subject("events"))
+	ready()
+	return api.Run(ctx, c)
 }
 
 func (h *host) runAgent(ctx context.Context, ready func()) error {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/internal/demo"
+	"github.com/weirstream/weir/internal/query"
 )
 
 // weirProcess is this test binary as the command: TestMain looks at its name.
@@ -131,7 +132,7 @@ func TestUpCountsTheDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rows []latencyRow
+	var rows []query.LatencyRow
 	if err := json.Unmarshal(out, &rows); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ type Relay struct {
 	c       *Conn
 	js      jetstream.JetStream // nil if no stream stores the subjects
 	Stream  string              // that does
+	prefix  string              // of the subjects
 	denied  context.Context
 	unwatch func()
 	count   int // since the last pause
@@ -41,7 +42,7 @@ func (c *Conn) Relay(ctx context.Context, subjects string) (*Relay, error) {
 	denied, fail := context.WithCancelCause(context.Background())
 	prefix, _, _ := strings.Cut(subjects, ">")
 	unwatch := c.denials.watch(prefix, fail)
-	r := &Relay{c: c, denied: denied, unwatch: func() { unwatch(); fail(nil) }}
+	r := &Relay{c: c, prefix: prefix, denied: denied, unwatch: func() { unwatch(); fail(nil) }}
 	a, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	err := c.ask(a, apiNames, func(a context.Context) (err error) {
@@ -112,6 +113,10 @@ func (r *Relay) Publish(ctx context.Context, subject, stream string, m *Message)
 func (r *Relay) err() error {
 	if err := context.Cause(r.denied); err != nil {
 		return err
+	}
+	// A denial is handed over some time after it came; here it is known at once.
+	if denied := newDeniedError(r.c.nc.LastError()); denied != nil && strings.HasPrefix(denied.Subject, r.prefix) {
+		return denied
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

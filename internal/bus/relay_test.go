@@ -112,7 +112,8 @@ func TestRelayIntoStream(t *testing.T) {
 
 func TestRelayDenied(t *testing.T) {
 	s := secure(t, `{user: reader, password: p, permissions: {publish: "$JS.API.STREAM.NAMES", subscribe: "_INBOX_reader.>"}}`, false)
-	c, _, err := connect(t, bus.Options{URL: "tls://reader:p@" + s.Host, TLSCA: s.CA})
+	_, port, _ := strings.Cut(s.Host, ":")
+	c, _, err := connect(t, bus.Options{URL: "tls://reader:p@localhost:" + port, TLSCA: s.CA})
 	if err != nil {
 		t.Fatal(err)
 	}

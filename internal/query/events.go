@@ -174,3 +174,27 @@ func (f *frames) complete() bool {
 	}
 	return len(f.nodes) > 0
 }
+
+// Last keeps the last of many events.
+type Last struct {
+	size int
+	kept []*Event
+	next int
+}
+
+// NewLast keeps a number of them.
+func NewLast(n int) *Last { return &Last{size: n, kept: []*Event{}} }
+
+// Add takes an event in.
+func (l *Last) Add(e *Event) error {
+	if len(l.kept) < l.size {
+		l.kept = append(l.kept, e)
+		return nil
+	}
+	l.kept[l.next] = e
+	l.next = (l.next + 1) % l.size
+	return nil
+}
+
+// Events are those that were added last, in that order.
+func (l *Last) Events() []*Event { return append(l.kept[l.next:], l.kept[:l.next]...) }

@@ -1,0 +1,144 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// Service is a NATS service that `nats micro ls` knows.
+type Service struct {
+	Name        string
+	Version     string // semantic
+	Description string
+	Endpoints   []Endpoint
+
+	AtOnce int           // requests that are worked on; others wait
+	Limit  time.Duration // of one request
+}
+
+// Endpoint answers requests on a subject.
+type Endpoint struct {
+	Name    string
+	Subject string
+	Help    string // what a request is
+	// Answer gives what to answer and perhaps a header; or an error, whose code
+	// is that of an AnswerError, or 500.
+	Answer func(ctx context.Context, request []byte) (answer []byte, header map[string]string, err error)
+}
+
+// AnswerError is an answer that says what is wrong, with a code as HTTP has it.
+type AnswerError struct {
+	Code int
+	Err  error
+}
+
+func (e *AnswerError) Error() string { return e.Err.Error() }
+func (e *AnswerError) Unwrap() error { return e.Err }
+
+// maxWaiting bounds the requests that wait; the server drops more.
+const maxWaiting = 256
+
+// Serve answers requests until ctx ends. Several may serve the same: each
+// request goes to one of them. Requests are bounded in number and time, answers
+// by what a message may hold.
+func (c *Conn) Serve(ctx context.Context, s Service) error {
+	svc, err := micro.AddService(c.nc, micro.Config{Name: s.Name, Version: s.Version, Description: s.Description})
+	if err != nil {
+		return fmt.Errorf("serve %s: %w", s.Name, err)
+	}
+	running := make(chan struct{}, s.AtOnce)
+	defer func() { // what is being answered is waited for
+		svc.Stop() //nolint:errcheck // it fails only if the connection is gone
+		for range s.AtOnce {
+			running <- struct{}{}
+		}
+	}()
+	for _, e := range s.Endpoints {
+		handle := func(r micro.Request) {
+			select {
+			case running <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			go func() {
+				defer func() { <-running }()
+				c.answer(ctx, &s, &e, r)
+			}()
+		}
+		err := svc.AddEndpoint(e.Name, micro.HandlerFunc(handle), micro.WithEndpointSubject(e.Subject),
+			micro.WithEndpointMetadata(map[string]string{"request": e.Help}), micro.WithEndpointPendingLimits(maxWaiting, -1))
+		if err != nil {
+			return fmt.Errorf("serve %s: %w", e.Subject, err)
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.closed:
+		return nats.ErrConnectionClosed
+	}
+}
+
+func (c *Conn) answer(ctx context.Context, s *Service, e *Endpoint, r micro.Request) {
+	ctx, cancel := context.WithTimeout(ctx, s.Limit)
+	defer cancel()
+	data, header, err := e.Answer(ctx, r.Data())
+	if limit := c.nc.MaxPayload() - headerBytes; err == nil && int64(len(data)) > limit {
+		err = &AnswerError{413, fmt.Errorf("the answer has %d bytes, a message may have %d: ask for less", len(data), limit)}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = &AnswerError{504, fmt.Errorf("it took longer than %s: ask for less", s.Limit)}
+	}
+	if err == nil {
+		headers := micro.Headers{"Content-Type": []string{"application/json"}}
+		for name, value := range header {
+			headers[name] = []string{value}
+		}
+		err = r.Respond(data, micro.WithHeaders(headers))
+	} else {
+		code := 500
+		var known *AnswerError
+		if errors.As(err, &known) {
+			code = known.Code
+		}
+		// The description is a header, of one line.
+		err = r.Error(fmt.Sprint(code), strings.Join(strings.Fields(err.Error()), " "), []byte(err.Error()))
+	}
+	if err != nil { // whoever asked is gone, or gave no reply subject
+		c.log.Debug("answer_not_sent", "subject", e.Subject, "error", err)
+	}
+}
+
+// headerBytes is kept free for an answer's headers.
+const headerBytes = 4 << 10
+
+// Answer is what a service answered.
+type Answer struct {
+	Data        []byte
+	Code        string // "" if it is no error
+	Description string // of the error
+}
+
+// Ask sends one request to a service.
+func (c *Conn) Ask(ctx context.Context, subject string, request []byte) (Answer, error) {
+	a, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var m *nats.Msg
+	err := c.ask(a, subject, func(a context.Context) (err error) {
+		m, err = c.nc.RequestWithContext(a, subject, request)
+		return err
+	})
+	if err != nil {
+		return Answer{}, fmt.Errorf("ask %s: %w", subject, err)
+	}
+	return Answer{Data: m.Data, Code: m.Header.Get(micro.ErrorCodeHeader), Description: m.Header.Get(micro.ErrorHeader)}, nil
+}
+
+// askTimeout is longer than a service takes.
+const askTimeout = time.Minute
