@@ -15,9 +15,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/gateway"
+	"github.com/weirstream/weir/gateway/api"
 	"github.com/weirstream/weir/internal/bus"
 )
 
@@ -37,9 +39,10 @@ func (a *app) gatewayCommand() *cobra.Command {
 		Use:     "gateway",
 		GroupID: groupParts,
 		Short:   "The page: WEIR_LATENCY and WEIR_ENRICHED for people",
-		Long: `Serves the live page. It is an ordinary subscriber: a user that may read
-WEIR_LATENCY and WEIR_ENRICHED is enough. It keeps 24 hours of histograms in
-memory, so that viewers cost the streams nothing.
+		Long: `Serves the live page, and answers weir.api.latency, weir.api.map and
+weir.api.events on NATS. It is an ordinary subscriber: a user that may read
+WEIR_LATENCY and WEIR_ENRICHED is enough, and answer weir.api.*. It keeps 24
+hours of histograms in memory, so that viewers cost the streams nothing.
 
 Where others than this host can reach it, viewers need the token of --token-file.`,
 		Example: `  weir gateway                                  # for this host
@@ -54,9 +57,14 @@ Where others than this host can reach it, viewers need the token of --token-file
 				return usagef("--cache-mib %d is too little: at least 16", f.cacheMiB)
 			}
 			return a.serve(cmd.Context(), &f.serviceFlags, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
-				return gateway.Run(ctx, gateway.Config{
-					Bus: c, HTTP: f.http, Registry: service.Metrics(), Token: token, CacheBytes: f.cacheMiB << 20,
-				}, log)
+				g, ctx := errgroup.WithContext(ctx)
+				g.Go(func() error {
+					return gateway.Run(ctx, gateway.Config{
+						Bus: c, HTTP: f.http, Registry: service.Metrics(), Token: token, CacheBytes: f.cacheMiB << 20,
+					}, log)
+				})
+				g.Go(func() error { return api.Run(ctx, c) })
+				return g.Wait()
 			})
 		},
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/weirstream/weir/aggregator"
 	"github.com/weirstream/weir/enricher"
 	"github.com/weirstream/weir/gateway"
+	"github.com/weirstream/weir/gateway/api"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
@@ -67,6 +68,7 @@ func everything(t *testing.T, i *installed) {
 			return aggregator.Run(ctx, aggregator.Config{Bus: conns["aggregator"], Holder: holder, CommitEvery: time.Second}, discard)
 		})
 	}
+	g.Go(func() error { return api.Run(ctx, conns["gateway"]) })
 	live := make(chan string, 1)
 	g.Go(func() error {
 		return conns["subscriber"].Subscribe(ctx, proto.SubjectsLive, func(m bus.Message) {
@@ -93,6 +95,7 @@ func everything(t *testing.T, i *installed) {
 		t.Errorf("a live message is on %s", subject)
 	}
 	read(t, conns, want)
+	ask(t, conns)
 	cancel()
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -177,7 +180,7 @@ func read(t *testing.T, conns map[string]*bus.Conn, want uint64) {
 	if err := conns["events"].Verify(t.Context()); err != nil {
 		t.Error(err)
 	}
-	page(t, conns["events"], want)
+	page(t, conns["gateway"], want)
 	var denied *bus.DeniedError
 	if err := query.Events(t.Context(), conns["subscriber"], query.EventOptions{Interval: all}, func(*query.Event) error { return nil }); !errors.As(err, &denied) {
 		t.Errorf("a subscriber of latencies reads single requests: %v", err)
@@ -229,6 +232,23 @@ func page(t *testing.T, c *bus.Conn, want uint64) {
 		t.Error(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// ask asks the gateway's service as those who may.
+func ask(t *testing.T, conns map[string]*bus.Conn) {
+	t.Helper()
+	for user, endpoints := range map[string][]string{"subscriber": {"latency", "map"}, "events": {"latency", "map", "events"}} {
+		for _, endpoint := range endpoints {
+			a, err := conns[user].Ask(t.Context(), api.Subject(endpoint), []byte(`{"since":"1h"}`))
+			if err != nil || a.Code != "" || len(a.Data) < 100 {
+				t.Errorf("%s asks for %s: %v %s %s %s", user, endpoint, err, a.Code, a.Description, a.Data)
+			}
+		}
+	}
+	var denied *bus.DeniedError
+	if _, err := conns["subscriber"].Ask(t.Context(), api.Subject("events"), nil); !errors.As(err, &denied) {
+		t.Errorf("a subscriber of latencies asks for single requests: %v", err)
+	}
 }
 
 // allowed are the users who may publish to a subject; nobody else may, and
@@ -286,6 +306,17 @@ func init() {
 		allowed["$JS.API.CONSUMER.INFO."+stream+".c"] = tools
 		allowed["$JS.FC."+stream+".c.x"] = tools
 	}
+	for subject, users := range allowed { // the gateway reads as the command line does
+		if strings.HasSuffix(users, "events") {
+			allowed[subject] = users + " gateway"
+		}
+	}
+	for subject, users := range map[string]string{
+		"weir.api.latency": "subscriber events", "weir.api.map": "subscriber events", "weir.api.events": "events",
+		"$SRV.PING": "subscriber events", "$SRV.INFO.weir": "subscriber events",
+	} {
+		allowed[subject] = users
+	}
 	for _, stream := range streams[:6] {
 		allowed["$JS.API.STREAM.CREATE."+stream] = "provisioner"
 		allowed["$JS.API.STREAM.UPDATE."+stream] = "provisioner"
@@ -313,11 +344,11 @@ func subjects() []string {
 	}
 	all = append(all,
 		"weir.raw.p00", "weir.raw.p00.node1.more", "weir.enriched.p00.more", "weir.commit.p00.more", "weir.live.latency.shop.cart",
-		"weir.alert.critical.slow", "weir.other", "other",
+		"weir.alert.critical.slow", "weir.api.other.more", "weir.other", "other",
 		"$KV.WEIR_LEASES.other.p00", "$KV.WEIR_LEFT_OUT.node1.more", "$KV.WEIR_LEFT_OUT", "$KV.WEIR_LEASES.enricher", "$KV.OTHER.enricher.p00",
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
 		"$JS.API.ACCOUNT.PURGE.x", "$JS.API.ACCOUNT.STREAM.MOVE.x.WEIR_RAW", "$JS.API.OTHER",
-		"$JS.EVENT.ADVISORY.x", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.INFO", "$SRV.PING", "_INBOX.x", "_R_.x")
+		"$JS.EVENT.ADVISORY.x", "$SYS.REQ.SERVER.PING", "$SYS.REQ.USER.INFO", "_INBOX.x", "_R_.x")
 	for _, user := range components {
 		all = append(all, "_INBOX_"+user+".x")
 	}
@@ -327,9 +358,10 @@ func subjects() []string {
 
 // listen are subjects to subscribe to, and who may.
 func listen() map[string]string {
-	who := map[string]string{"weir.seen.p00": "enricher", "weir.live.latency.>": "subscriber events", "weir.live.latency.shop.*": "subscriber events"}
+	who := map[string]string{"weir.seen.p00": "enricher", "weir.live.latency.>": "subscriber events gateway", "weir.live.latency.shop.*": "subscriber events gateway",
+		"weir.api.latency": "gateway", "weir.api.*": "gateway", "$SRV.>": "gateway", "$SRV.PING.weir": "gateway"}
 	for _, s := range []string{
-		">", "*.>", "weir.>", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.alert.>", "weir.live.>",
+		">", "*.>", "weir.>", "weir.api.latency.more", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.alert.>", "weir.live.>",
 		"$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.WEIR_RAW", "$JS.ACK.>", "$JS.EVENT.ADVISORY.>", "$KV.>", "$SYS.>", "_INBOX.>", "_INBOX_*.>",
 	} {
 		who[s] = ""

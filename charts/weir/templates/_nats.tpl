@@ -35,7 +35,7 @@ if not. It is worked out once a rendering: everything made here is random. */ -}
 
 {{- /* Every one has a user of NATS, and a Secret with its password. */ -}}
 {{- define "weir.nats.components" -}}
-[agent, enricher, aggregator, provisioner, subscriber, events]
+[agent, enricher, aggregator, provisioner, subscriber, events, gateway]
 {{- end }}
 
 {{- /* The servers' configuration. Passwords come from the environment. */ -}}
