@@ -39,7 +39,9 @@ Without a time the requests are shown as they happen. --filter takes a CEL
 expression over the fields that -o json has: side, protocol, operation, method,
 path, status, error, duration_ms, wait_ms, processing_ms, transfer_ms,
 request_bytes, response_bytes, node, time,
-source.{namespace,workload,pod,address,port}, destination.{…}, process.{pid,name}.`,
+source.{namespace,workload,pod,service,address,port}, destination.{…}, process.{pid,name}.
+Comparisons of a field with a constant, joined by && and ||, are the fastest: with
+them most of what isn't wanted is never decoded.`,
 		Example: `  weir observe                                    # as they happen
   weir observe cart --since 5m --side server
   weir observe --last 20 --filter 'status >= 500'

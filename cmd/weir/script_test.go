@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/weirstream/weir/gateway/api"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
 	"github.com/weirstream/weir/internal/bustest"
@@ -45,6 +47,8 @@ func TestScript(t *testing.T) {
 			"terminal": terminal,
 			"keys":     keys,
 			"screen":   screen,
+			"api":      serveAPI,
+			"request":  request,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -126,6 +130,46 @@ func listen(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	ts.Setenv(args[0], l.Addr().String())
+}
+
+// serveAPI answers weir.api.* until the script ends.
+func serveAPI(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c, err := bus.Connect(ctx, bus.Options{URL: ts.Getenv("WEIR_SERVER"), Name: "api"}, quiet())
+	ts.Check(err)
+	ended := make(chan error, 1)
+	go func() { ended <- api.Run(ctx, c) }()
+	ts.Defer(func() {
+		cancel()
+		err := <-ended
+		c.Close()
+		ts.Check(err)
+	})
+}
+
+// request asks a NATS service: request SUBJECT [BODY]. An error of the service
+// is one of the command.
+func request(ts *testscript.TestScript, neg bool, args []string) {
+	withBus(ts, func(ctx context.Context, c *bus.Conn) {
+		var answer bus.Answer
+		for { // until it is there
+			var err error
+			answer, err = c.Ask(ctx, args[0], []byte(strings.Join(args[1:], " ")))
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil || !errors.Is(err, nats.ErrNoResponders) {
+				ts.Fatalf("%v", err)
+			}
+		}
+		fmt.Fprintf(ts.Stdout(), "%s\n", answer.Data)
+		if answer.Code != "" {
+			fmt.Fprintf(ts.Stderr(), "%s %s\n", answer.Code, answer.Description)
+		}
+		if neg != (answer.Code != "") {
+			ts.Fatalf("answered %s %s %s", answer.Code, answer.Description, answer.Data)
+		}
+	})
 }
 
 func withBus(ts *testscript.TestScript, do func(context.Context, *bus.Conn)) {

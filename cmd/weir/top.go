@@ -50,7 +50,7 @@ column to sort by, r turns the order, / filters by name, Tab chooses the side,
 }
 
 func (a *app) top(ctx context.Context, f *topFlags, args []string) error {
-	span, err := parseDuration(f.since)
+	span, err := query.ParseDuration(f.since)
 	if err != nil || span <= 0 || span > kept {
 		return usagef("--since %q is not a duration such as 15m, of 24h at most", f.since)
 	}

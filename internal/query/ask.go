@@ -59,7 +59,7 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	if text == "now" {
 		return now, nil
 	}
-	if d, err := parseDuration(text); err == nil {
+	if d, err := ParseDuration(text); err == nil {
 		if d < 0 {
 			return time.Time{}, fmt.Errorf("%q lies ahead: durations count back from now, without a minus", text)
 		}
@@ -76,8 +76,8 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	return t, nil
 }
 
-// parseDuration reads a duration, also in days.
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration reads a duration, also in days.
+func ParseDuration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
 		return time.Duration(n) * 24 * time.Hour, err
