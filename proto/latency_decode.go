@@ -219,9 +219,7 @@ func (r *reader) histogramField(h *histogram.Histogram, key []byte) {
 		h.Buckets = nil
 		if n := r.array(histogram.MaxForeignBucket); n > 0 {
 			h.Buckets = make([]uint64, n)
-			for i := range h.Buckets {
-				h.Buckets[i] = r.uint()
-			}
+			r.uints(h.Buckets)
 		}
 	default:
 		r.skip()

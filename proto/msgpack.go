@@ -101,6 +101,22 @@ func (r *reader) uint() uint64 {
 	return uint64(v)
 }
 
+// uints reads numbers, most of which are of one byte. Moving r.b on for each
+// would cost more than reading it.
+func (r *reader) uints(into []uint64) {
+	for len(into) > 0 {
+		n, b := 0, r.b
+		for n < len(into) && n < len(b) && b[n] <= 0x7f {
+			into[n] = uint64(b[n])
+			n++
+		}
+		r.b, into = b[n:], into[n:]
+		if len(into) > 0 {
+			into[0], into = r.uint(), into[1:]
+		}
+	}
+}
+
 // uint32 reads a number that must be at most limit.
 func (r *reader) uint32(limit uint32) uint32 {
 	v := r.uint()
