@@ -296,8 +296,9 @@ func TestSizes(t *testing.T) {
 	if want := fmt.Sprintf("%dGi", int(gib)+1); size != want {
 		t.Errorf("volume of %v, want %s", size, want)
 	}
+	store := (int(gib) + 1) << 30 * 4 / 5 // a fifth of the volume is room
 	conf := objects["ConfigMap/weir-nats"].At("data", "nats.conf").(string)
-	if want := fmt.Sprintf("max_file_store: %d\n", raw+enriched+latency+1<<29); !strings.Contains(conf, want) {
+	if want := fmt.Sprintf("max_file_store: %d\n", store); !strings.Contains(conf, want) {
 		t.Errorf("no %q in\n%s", want, conf)
 	}
 }

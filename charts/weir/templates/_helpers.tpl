@@ -145,6 +145,10 @@ topologySpreadConstraints:
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels: {{- include "weir.selector" $ | nindent 8 }}
+{{- if ne $.component "nats" }}
+    # Not counting the pods that a rollout replaces. Kubernetes 1.27; ignored before.
+    matchLabelKeys: [pod-template-hash]
+{{- end }}
 {{- end }}
 {{- end }}
 

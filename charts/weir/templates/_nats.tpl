@@ -38,10 +38,28 @@ if not. It is worked out once a rendering: everything made here is random. */ -}
 [agent, enricher, aggregator, provisioner, subscriber, events, gateway]
 {{- end }}
 
+{{- /* Size of a server's volume. A StatefulSet can't change it, and an uninstall
+leaves the volumes and the streams on them: what is there is kept. */ -}}
+{{- define "weir.nats.volume" -}}
+{{- $name := printf "%s-nats" (include "weir.fullname" .) -}}
+{{- $volume := (include "weir.sizes" . | fromYaml).volume -}}
+{{- $ns := .Release.Namespace -}}
+{{- with lookup "v1" "PersistentVolumeClaim" $ns (printf "data-%s-0" $name) -}}
+{{- with .spec.resources.requests.storage -}}
+{{- if regexMatch "^[0-9]+(Mi|Gi|Ti)$" . -}}{{- $volume = . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with lookup "apps/v1" "StatefulSet" $ns $name -}}
+{{- $volume = (index .spec.volumeClaimTemplates 0).spec.resources.requests.storage -}}
+{{- end -}}
+{{- $volume -}}
+{{- end }}
+
 {{- /* The servers' configuration. Passwords come from the environment. */ -}}
 {{- define "weir.nats.conf" -}}
 {{- $name := printf "%s-nats" (include "weir.fullname" .) -}}
-{{- $sizes := include "weir.sizes" . | fromYaml -}}
+{{- $store := (include "weir.sizes" . | fromYaml).store | int64 -}}
+{{- $volume := include "weir.nats.volume" . -}}
 {{- $replicas := int .Values.nats.replicas -}}
 server_name: $POD_NAME
 host: {{ .Values.nats.listen | quote }}
@@ -54,7 +72,9 @@ lame_duck_duration: "30s"
 
 jetstream {
   store_dir: "/data"
-  max_file_store: {{ int64 $sizes.store }}
+  # A fifth of the volume is room for what NATS itself keeps. Streams never
+  # shrink, so neither does this when sizing does.
+  max_file_store: {{ max $store (div (mul (include "weir.bytes" $volume | int64) 4) 5) }}
   # For readers' consumers, which are kept in memory.
   max_memory_store: 268435456
   sync_interval: {{ .Values.nats.syncInterval | quote }}
