@@ -27,5 +27,8 @@ func lock(path string) (unlock func(), err error) {
 	// The file stays: removing it would let two agents hold two files of one name.
 	_ = f.Truncate(0)
 	_, _ = fmt.Fprintln(f, os.Getpid())
-	return func() { _ = f.Close() }, nil
+	return func() {
+		_ = f.Truncate(0)
+		_ = f.Close()
+	}, nil
 }
