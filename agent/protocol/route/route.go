@@ -132,6 +132,9 @@ func (t *Templater) template(method, path string) string {
 	if path[0] != '/' {
 		return "{text}"
 	}
+	if kind, ok := runtimeStream(path); ok {
+		return "/" + kind + "/{token}"
+	}
 	var b strings.Builder
 	b.Grow(len(path) + 16)
 	for n, rest := 0, path[1:]; ; n++ {

@@ -44,6 +44,8 @@ func TestTemplates(t *testing.T) {
 
 		// Numbers, dates, hashes.
 		{"/users/123", "/users/{id}"},
+		{"/portforward/yESYMIVV", "/portforward/{token}"},
+		{"/exec/commands", "/exec/commands"},
 		{"/users/123/orders/9", "/users/{id}/orders/{id}"},
 		{"/orders/order-123", "/orders/order-{id}"},
 		{"/2026/08/01/news", "/{id}/{id}/{id}/news"},

@@ -202,6 +202,14 @@ func date(s string) bool {
 	return true
 }
 
+// runtimeStream: a kubelet takes exec, attach and port-forward to the container
+// runtime under a secret of eight base64 characters, too few to look random.
+func runtimeStream(path string) (kind string, ok bool) {
+	kind, token, _ := strings.Cut(path[1:], "/")
+	ok = (kind == "exec" || kind == "attach" || kind == "portforward") && len(token) == 8 && strings.ToLower(token) != token
+	return kind, ok
+}
+
 // letters[a] has bit b if b often follows a in words (of technical English:
 // counted in the comments of Go's standard library).
 type letters [26]uint32
