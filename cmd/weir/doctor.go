@@ -84,6 +84,12 @@ func (a *app) pipelineChecks(ctx context.Context, given bool) []check {
 			Fix: "look at the permissions of this NATS user"})
 	}
 	checks = append(checks, stageChecks(stages, now())...)
+	naming, err := query.ReadNaming(ctx, c, now().Add(-silent))
+	if err != nil {
+		return append(checks, check{Name: "names", Status: statusFail, Found: oneLine(err), Costs: "whether names are known isn't known",
+			Fix: "look at the permissions of this NATS user"})
+	}
+	checks = append(checks, namingCheck(naming))
 	kept, err := query.ReadRetention(ctx, c, now())
 	if err != nil {
 		return append(checks, check{Name: "retention", Status: statusFail, Found: oneLine(err), Costs: "how long the streams keep isn't known",
@@ -171,6 +177,21 @@ func stageChecks(stages []query.Stage, now time.Time) []check {
 		agent.Costs, agent.Fix = "their hosts are not measured", "start `weir up` or weir-agent there"
 	}
 	return []check{agent, lag("enricher", unenriched, enricherLate), lag("aggregator", uncounted, aggregatorLate)}
+}
+
+// namingCheck says whether the ends of requests could be named lately.
+func namingCheck(n query.Naming) check {
+	c := check{Name: "names", Status: statusOK, Found: "no requests in the last " + silent.String()}
+	if n.Events > 0 {
+		c.Found = fmt.Sprintf("of %d requests seen in the last %s, %d have an end that could not be named", n.Events, silent, n.Unresolved)
+	}
+	if n.Stale > 0 {
+		c.Status = statusWarn
+		c.Found = fmt.Sprintf("stale for %d of %d requests of the last %s: an enricher can't hear the Kubernetes API", n.Stale, n.Events, silent)
+		c.Costs = "pods that came since are unknown"
+		c.Fix = "see what it logs as kubernetes_stale; it heals by itself when the API is back"
+	}
+	return c
 }
 
 func lag(service string, behind, late time.Duration) check {

@@ -39,3 +39,18 @@ func TestRetentionCheck(t *testing.T) {
 		}
 	}
 }
+
+func TestNamingCheck(t *testing.T) {
+	for _, tt := range []struct {
+		n            query.Naming
+		status, want string
+	}{
+		{query.Naming{}, statusOK, "no requests in the last 10s"},
+		{query.Naming{Events: 200, Unresolved: 3}, statusOK, "of 200 requests seen in the last 10s, 3 have an end that could not be named"},
+		{query.Naming{Events: 200, Stale: 150}, statusWarn, "stale for 150 of 200 requests of the last 10s: an enricher can't hear the Kubernetes API"},
+	} {
+		if c := namingCheck(tt.n); c.Status != tt.status || c.Found != tt.want || (c.Fix == "") != (tt.status == statusOK) {
+			t.Errorf("%+v: got %+v", tt.n, c)
+		}
+	}
+}

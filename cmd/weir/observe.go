@@ -38,8 +38,8 @@ client and by its server; --side picks one. WORKLOAD may be at either end.
 Without a time the requests are shown as they happen. --filter takes a CEL
 expression over the fields that -o json has: side, protocol, operation, method,
 path, status, error, duration_ms, wait_ms, processing_ms, transfer_ms,
-request_bytes, response_bytes, node, time,
-source.{namespace,workload,pod,service,address,port}, destination.{…}, process.{pid,name}.
+request_bytes, response_bytes, node, time, unresolved,
+stale, source.{namespace,workload,pod,service,address,port}, destination.{…}, process.{pid,name}.
 Comparisons of a field with a constant, joined by && and ||, are the fastest: with
 them most of what isn't wanted is never decoded.`,
 		Example: `  weir observe                                    # as they happen

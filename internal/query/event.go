@@ -28,6 +28,8 @@ type Event struct {
 	Destination  End       `json:"destination"`
 	Process      Process   `json:"process"`
 	Node         string    `json:"node"`
+	Unresolved   bool      `json:"unresolved"` // an end could not be named in time
+	Stale        bool      `json:"stale"`      // named while the Kubernetes API was away: by what was known
 }
 
 // End is one end of an event.
@@ -69,6 +71,8 @@ func NewEvent(node string, e *proto.Event) *Event {
 		Destination:  newEnd(e.Destination, &e.To),
 		Process:      Process{PID: int(e.Process.PID), Name: e.Process.Name},
 		Node:         node,
+		Unresolved:   e.Flags&proto.FlagUnresolved != 0,
+		Stale:        e.Flags&proto.FlagStale != 0,
 	}
 }
 

@@ -50,6 +50,7 @@ func variables() []cel.EnvOption {
 		"status": cel.IntType, "request_bytes": cel.IntType, "response_bytes": cel.IntType,
 		"duration_ms": cel.DoubleType, "wait_ms": cel.DoubleType,
 		"processing_ms": cel.DoubleType, "transfer_ms": cel.DoubleType,
+		"unresolved": cel.BoolType, "stale": cel.BoolType,
 	} {
 		options = append(options, cel.Variable(name, t))
 	}
@@ -134,6 +135,10 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return &a.Process, true
 	case "node":
 		return a.Node, true
+	case "unresolved":
+		return a.Unresolved, true
+	case "stale":
+		return a.Stale, true
 	}
 	return nil, false
 }
