@@ -18,8 +18,8 @@ import (
 
 const (
 	script  = "../cluster/cluster"
-	host    = "10.200.0.254" // where pods reach this machine
 	weirImg = "weir.local/weir:dev"
+	natsImg = "weir.local/nats:dev"
 	loadImg = "weir.local/load:dev"
 )
 
@@ -38,15 +38,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// cluster is the two nodes, for all tests of a run.
+// cluster is the two nodes, for all tests of a run, and the Weir on them.
 type cluster struct {
-	start      sync.Once
-	err        error
-	kubeconfig string
-	bin        string // folder of kubectl, helm, pause
+	start     sync.Once
+	err       error
+	dir       string // of kubectl-weir and what else the run makes
+	env       []string
+	installed bool
+	history   *history
 }
 
-// need starts the cluster unless it runs, with the images of the working tree.
+// need starts the cluster unless it runs, with the images of the working tree,
+// and installs Weir.
 func need(t *testing.T) *cluster {
 	t.Helper()
 	machine.Need(t)
@@ -54,30 +57,57 @@ func need(t *testing.T) *cluster {
 	if running.err != nil {
 		t.Fatal(running.err)
 	}
+	running.install(t)
 	return &running
 }
 
 var exports = regexp.MustCompile(`KUBECONFIG=(\S+) PATH=([^:]+):`)
 
-func (c *cluster) up() error {
+func (c *cluster) up() (err error) {
 	out, err := c.script("up")
 	if err != nil {
+		return err
+	}
+	if c.dir, err = os.MkdirTemp("", "weir-k8s-"); err != nil {
 		return err
 	}
 	found := exports.FindSubmatch(out)
 	if found == nil {
 		return fmt.Errorf("cluster up: no KUBECONFIG in %q", out)
 	}
-	c.kubeconfig, c.bin = string(found[1]), string(found[2])
-	if _, err := c.script("image", weirImg, machine.Weir, machine.Agent); err != nil {
+	bin := string(found[2])
+	c.env = append(os.Environ(), "KUBECONFIG="+string(found[1]), "PATH="+c.dir+":"+bin+":"+os.Getenv("PATH"),
+		"HELM_CONFIG_HOME="+c.dir, "HELM_CACHE_HOME="+c.dir, "HELM_DATA_HOME="+c.dir)
+	// What kubectl runs for `kubectl weir`.
+	if err := os.Symlink(machine.Weir, filepath.Join(c.dir, "kubectl-weir")); err != nil {
 		return err
 	}
-	_, err = c.script("image", loadImg, filepath.Join(c.bin, "pause"), machine.Loadgen)
-	return err
+	nats := filepath.Join(c.dir, "nats-server")
+	if _, err := c.run("go", "build", "-trimpath", "-ldflags=-s -w", "-o", nats, "github.com/nats-io/nats-server/v2"); err != nil {
+		return err
+	}
+	for image, files := range map[string][]string{
+		weirImg: {machine.Weir, machine.Agent},
+		natsImg: {nats},
+		loadImg: {filepath.Join(bin, "pause"), machine.Loadgen},
+	} {
+		if _, err := c.script(append([]string{"image", image}, files...)...); err != nil {
+			return err
+		}
+	}
+	c.history = newHistory(c)
+	return nil
 }
 
 func (c *cluster) down() error {
-	if c.kubeconfig == "" || os.Getenv("WEIR_CLUSTER_KEEP") != "" {
+	if c.dir == "" {
+		return nil
+	}
+	if c.history != nil {
+		c.history.stop()
+	}
+	defer os.RemoveAll(c.dir)
+	if keep() {
 		return nil
 	}
 	_, err := c.script("down")
@@ -87,6 +117,30 @@ func (c *cluster) down() error {
 func (c *cluster) script(args ...string) ([]byte, error) {
 	return output(exec.Command(script, args...))
 }
+
+// command of a user of the cluster.
+func (c *cluster) command(args ...string) *exec.Cmd {
+	name := args[0]
+	for _, v := range c.env { // exec.Command looks into this process's PATH
+		if path, ok := strings.CutPrefix(v, "PATH="); ok {
+			for _, dir := range filepath.SplitList(path) {
+				if file := filepath.Join(dir, args[0]); name == args[0] && isFile(file) {
+					name = file
+				}
+			}
+		}
+	}
+	cmd := exec.Command(name, args[1:]...)
+	cmd.Env = c.env
+	return cmd
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func (c *cluster) run(args ...string) ([]byte, error) { return output(c.command(args...)) }
 
 // kubectl runs it with a manifest or nothing as its input.
 func (c *cluster) kubectl(t *testing.T, input string, args ...string) []byte {
@@ -99,7 +153,7 @@ func (c *cluster) kubectl(t *testing.T, input string, args ...string) []byte {
 }
 
 func (c *cluster) try(input string, args ...string) ([]byte, error) {
-	cmd := exec.Command(filepath.Join(c.bin, "kubectl"), append([]string{"--kubeconfig", c.kubeconfig}, args...)...)
+	cmd := c.command(append([]string{"kubectl"}, args...)...)
 	cmd.Stdin = strings.NewReader(input)
 	return output(cmd)
 }
@@ -109,7 +163,7 @@ func output(cmd *exec.Cmd) ([]byte, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("run %s: %w\n%s", strings.Join(cmd.Args, " "), err, stderr.Bytes())
+		return out, fmt.Errorf("run %s: %w\n%s", strings.Join(cmd.Args, " "), err, stderr.Bytes())
 	}
 	return out, nil
 }
@@ -120,8 +174,8 @@ func (c *cluster) namespace(t *testing.T, name string) {
 	c.kubectl(t, "", "delete", "namespace", name, "--ignore-not-found", "--timeout=60s") // a run before may have left it
 	c.kubectl(t, "", "create", "namespace", name)
 	t.Cleanup(func() {
-		if os.Getenv("WEIR_CLUSTER_KEEP") == "" {
-			c.kubectl(t, "", "delete", "namespace", name, "--wait", "--timeout=60s")
+		if !keep() {
+			c.kubectl(t, "", "delete", "namespace", name, "--wait=false")
 		}
 	})
 }
@@ -129,7 +183,7 @@ func (c *cluster) namespace(t *testing.T, name string) {
 // ready waits until all replicas of a workload are.
 func (c *cluster) ready(t *testing.T, namespace, workload string) {
 	t.Helper()
-	if _, err := c.try("", "-n", namespace, "rollout", "status", workload, "--timeout=90s"); err != nil {
+	if _, err := c.try("", "-n", namespace, "rollout", "status", workload, "--timeout=120s"); err != nil {
 		pods, _ := c.try("", "-n", namespace, "get", "pods", "-o", "wide")
 		events, _ := c.try("", "-n", namespace, "get", "events")
 		t.Fatalf("%v\n%s\n%s", err, pods, events)

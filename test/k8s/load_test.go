@@ -3,9 +3,14 @@
 package k8s
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"text/template"
 
@@ -18,6 +23,7 @@ type workload struct {
 	Image, Args     string
 	Replicas        int
 	Port            int    // 0: does not listen
+	Probe           string // path; else the kubelet only connects
 	Node            string // pinned to it; else spread
 	HostNetwork     bool
 }
@@ -45,8 +51,11 @@ func (c *cluster) shop(t *testing.T, namespace string) {
 	t.Helper()
 	var all []workload
 	for _, name := range []string{"frontend", "catalogue", "cart", "stock", "payment"} {
-		w := workload{Name: name, Namespace: namespace, Image: weirImg, Args: "shop, " + name, Replicas: 2, Port: 8080}
-		if name == "payment" {
+		w := workload{Name: name, Namespace: namespace, Image: weirImg, Args: "shop, " + name, Replicas: 2, Port: 8080, Probe: "/"}
+		switch name {
+		case "frontend":
+			w.Probe = "" // it would call the others
+		case "payment":
 			w.Replicas = 1
 		}
 		all = append(all, w)
@@ -59,30 +68,66 @@ func client(namespace, name, node string) workload {
 	return workload{Name: name, Namespace: namespace, Image: loadImg, Node: node}
 }
 
-// send carries out a plan in a client's pod.
-func (c *cluster) send(t *testing.T, namespace, client string, plan load.Plan) load.Figures {
+// generator is a load generator at work in a pod.
+type generator struct {
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+}
+
+var started atomic.Int64
+
+// inside is a command in a pod's container. Not with `kubectl exec`, which
+// would end with the API server; and a signal to ctr reaches the command.
+func inside(pod object, command ...string) *exec.Cmd {
+	id := strings.TrimPrefix(pod.Status.ContainerStatuses[0].ContainerID, "containerd://")
+	name := fmt.Sprintf("test-%d-%d", os.Getpid(), started.Add(1))
+	return exec.Command(script, append([]string{"exec", strings.TrimPrefix(pod.Spec.NodeName, "node"),
+		"ctr", "--namespace", "k8s.io", "tasks", "exec", "--exec-id", name, id}, command...)...)
+}
+
+// begin carries out a plan in a client's pod.
+func (c *cluster) begin(t *testing.T, namespace, client string, plan load.Plan, args ...string) *generator {
 	t.Helper()
 	input, err := json.Marshal(plan)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f load.Figures
-	out := c.kubectl(t, string(input), "-n", namespace, "exec", "-i", "deployment/"+client, "--", "/loadgen")
-	if err := json.Unmarshal(out, &f); err != nil {
-		t.Fatalf("decode figures: %v\n%s", err, out)
+	g := &generator{cmd: inside(c.pod(t, namespace, client, ""), append([]string{"/loadgen"}, args...)...)}
+	g.cmd.Stdin, g.cmd.Stdout, g.cmd.Stderr = bytes.NewReader(input), &g.stdout, &g.stderr
+	if err := g.cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if f.Done != plan.Requests || f.Error != "" {
-		t.Errorf("%s: %d of %d requests answered: %s", client, f.Done, plan.Requests, f.Error)
+	t.Cleanup(func() { _ = g.cmd.Process.Kill() })
+	return g
+}
+
+// end is what it has done when it is done.
+func (g *generator) end(t *testing.T) (f load.Figures) {
+	t.Helper()
+	if err := g.cmd.Wait(); err != nil {
+		t.Fatalf("load: %v\n%s", err, g.stderr.Bytes())
+	}
+	if err := json.Unmarshal(g.stdout.Bytes(), &f); err != nil {
+		t.Fatalf("decode figures: %v\n%s", err, g.stdout.Bytes())
 	}
 	return f
 }
 
-// manifest reads one with ${NAME} replaced.
-func manifest(t *testing.T, name string, values map[string]string) string {
+// stop ends it; what was begun is finished.
+func (g *generator) stop(t *testing.T) load.Figures {
 	t.Helper()
-	text, err := os.ReadFile("testdata/" + name)
-	if err != nil {
+	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	return os.Expand(string(text), func(key string) string { return values[key] })
+	return g.end(t)
+}
+
+// send carries out a plan to its end, which must be a good one.
+func (c *cluster) send(t *testing.T, namespace, client string, plan load.Plan) int {
+	t.Helper()
+	f := c.begin(t, namespace, client, plan).end(t)
+	if f.Done != plan.Requests || f.Error != "" {
+		t.Fatalf("%s: %d of %d requests answered: %s", client, f.Done, plan.Requests, f.Error)
+	}
+	return f.Sent
 }
