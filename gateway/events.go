@@ -19,7 +19,7 @@ const (
 	maxEvents     = 1000             // of one answer
 	searchTime    = 10 * time.Second // for them
 	burst         = 100              // events a second that one viewer is shown, at most
-	flushEvery    = 250 * time.Millisecond
+	flushEvery    = 500 * time.Millisecond
 )
 
 // lookback is how the past is searched: the newest first, in growing steps, so

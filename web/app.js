@@ -1,6 +1,6 @@
 // The page: its frame, its keys, and which view is shown. state.js holds what
 // the address says, data.js talks to the gateway, view/ has a file a view.
-import { html, render, useEffect, useState, useRef } from './vendor/vendor.js';
+import { html, render, useEffect, useLayoutEffect, useState, useRef } from './vendor/vendor.js';
 import { url, go, open, mode, timeQuery } from './state.js';
 import { live, gateway, skew, follow } from './data.js';
 import { TimeControl, ReplayBar, runReplay, replay, pause, goLive, stretch, seek } from './clock.js';
@@ -114,7 +114,7 @@ function Strip() {
 
 function Help({ close }) {
   const dialog = useRef(null);
-  useEffect(() => { dialog.current.showModal(); }, []);
+  useLayoutEffect(() => { dialog.current.showModal(); }, []);
   return html`<dialog ref=${dialog} class="help" onClose=${close} aria-labelledby="keys">
     <h2 id="keys">Keys</h2>
     <dl>${keys.map(([k, what]) => html`<div><dt>${k.split(' ').map((x) => html`<kbd>${x}</kbd> `)}</dt><dd>${what}</dd></div>`)}</dl>

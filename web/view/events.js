@@ -7,7 +7,7 @@ import { Filter } from '../cel.js';
 import { Problem } from './about.js';
 import * as f from '../format.js';
 
-const most = 500; // kept of what comes live
+const most = 200; // shown at once
 const step = 2000; // a replay asks for so much at a time
 
 const wanted = (u) => {
