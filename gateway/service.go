@@ -84,7 +84,7 @@ func service(s *span, w query.Workload, side proto.Side) *serviceAnswer {
 		sum := &query.Row{}
 		for _, r := range rows {
 			sum.AddRow(r)
-			sum.Key = r.Key.By(query.By{})
+			sum.Key = r.By(query.By{})
 		}
 		a.Total = rowOf(sum, a.Covered)
 	}
