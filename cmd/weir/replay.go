@@ -56,7 +56,7 @@ they were, bit for bit.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.replay(cmd.Context(), cmd.InOrStdin(), f) },
 	}
-	f.timeFlags.add(cmd, 15*time.Minute)
+	f.add(cmd, 15*time.Minute)
 	flags := cmd.Flags()
 	flags.StringVar(&f.speed, "speed", "max", "`factor` such as 1x, 10x or 0.5x of the recorded speed, or max")
 	flags.BoolVar(&f.latency, "latency", false, "latency messages instead of events")

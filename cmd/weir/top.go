@@ -43,7 +43,7 @@ column to sort by, r turns the order, / filters by name, Tab chooses the side,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.top(cmd.Context(), f, args) },
 	}
-	f.selectFlags.add(cmd)
+	f.add(cmd)
 	cmd.Flags().StringVar(&f.since, "since", "5m", "the last `duration`, up to 24h")
 	a.completeWorkloads(cmd)
 	return cmd
@@ -106,20 +106,21 @@ func (f *topFeed) choose(span time.Duration) {
 func (f *topFeed) run(ctx context.Context, span time.Duration, send func(tea.Msg)) error {
 	for ctx.Err() == nil {
 		watch, stop := context.WithCancel(ctx)
-		done := make(chan error, 1)
-		go func() {
+		done := make(chan struct{})
+		go func(span time.Duration) {
+			defer close(done)
 			o := f.options
 			o.Now = now()
-			done <- query.Watch(watch, f.conn, o, span, func(r *query.Result) error { send(r); return watch.Err() })
-		}()
+			err := query.Watch(watch, f.conn, o, span, func(r *query.Result) error { send(r); return watch.Err() })
+			if err != nil && watch.Err() == nil {
+				send(err)
+			}
+		}(span)
 		var again <-chan time.Time
-		for wait := true; wait; {
+		for ended, wait := (<-chan struct{})(done), true; wait; {
 			select {
-			case err := <-done:
-				if ctx.Err() == nil && err != nil {
-					send(err)
-				}
-				done, again = nil, time.After(2*time.Second)
+			case <-ended:
+				ended, again = nil, time.After(2*time.Second)
 			case <-again:
 				wait = false
 			case span = <-f.spans:
@@ -129,9 +130,7 @@ func (f *topFeed) run(ctx context.Context, span time.Duration, send func(tea.Msg
 			}
 		}
 		stop()
-		if done != nil {
-			<-done
-		}
+		<-done
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func (m *topModel) regroup() {
 	depth := len(m.path)
 	t := query.NewTable(levels[depth])
 	for _, r := range m.result.Rows {
-		if depth > 0 && r.Key.By(levels[depth-1]) != m.path[depth-1] || m.side != "" && r.Side.String() != m.side {
+		if depth > 0 && r.By(levels[depth-1]) != m.path[depth-1] || m.side != "" && r.Side.String() != m.side {
 			continue
 		}
 		t.AddRow(r)

@@ -21,7 +21,7 @@ func CheckSubject(subject string) error {
 	}
 	for i, token := range tokens {
 		last := i > 0 && i == len(tokens)-1
-		if token == "" || strings.ContainsAny(token, " \t\r\n") || strings.Contains(token, "*") || strings.Contains(token, ">") && !(token == ">" && last) {
+		if token == "" || strings.ContainsAny(token, " \t\r\n") || strings.Contains(token, "*") || strings.Contains(token, ">") && (token != ">" || !last) {
 			return fmt.Errorf("%q is no subject to publish to: tokens with dots between them such as replay.events, "+
 				"or replay.> to add the tokens of the original", subject)
 		}
