@@ -39,6 +39,8 @@ type eventRow struct {
 	Destination  endRow    `json:"destination" parquet:"destination"`
 	Process      process   `json:"process" parquet:"process"`
 	Node         string    `json:"node" parquet:"node,dict"`
+	Unresolved   bool      `json:"unresolved" parquet:"unresolved"`
+	Stale        bool      `json:"stale" parquet:"stale"`
 
 	Peer       string    `json:"peer,omitempty" parquet:"peer,dict"`
 	ServerName string    `json:"server_name,omitempty" parquet:"server_name,dict"`
@@ -86,7 +88,7 @@ func newEventRows(rows []eventRow, i *Item) []eventRow {
 			DurationMS: ms(e.DurationNS()), WaitMS: ms(e.WaitNS), ProcessingMS: ms(e.ProcessingNS), TransferMS: ms(e.TransferNS),
 			RequestSize: e.RequestBytes, ResponseSize: e.ResponseBytes,
 			Source: newEndRow(e.Source, &e.From), Destination: newEndRow(e.Destination, &e.To),
-			Process: process(e.Process), Node: f.Node,
+			Process: process(e.Process), Node: f.Node, Unresolved: e.Flags&proto.FlagUnresolved != 0, Stale: e.Flags&proto.FlagStale != 0,
 			ServerName: e.ServerName, NetNS: e.NetNS, TraceID: e.TraceID, SpanID: e.SpanID, Flags: e.Flags,
 			Cluster: f.Cluster, Partition: f.Partition, Sequence: i.Sequence, Stored: i.Time.UTC(), Watermark: utc(f.WatermarkNS),
 		}
@@ -108,7 +110,7 @@ func newEndRow(at netip.AddrPort, e *proto.Endpoint) endRow {
 }
 
 // event is the event that a row was made of. What follows from other fields,
-// operation and duration_ms, isn't read.
+// operation, duration_ms, unresolved and stale, isn't read.
 func (r *eventRow) event() (proto.Event, error) {
 	e := proto.Event{
 		Side: proto.ParseSide(r.Side), Protocol: r.Protocol, EndNS: r.Time.UnixNano(), StartNS: r.Time.UnixNano(),
