@@ -247,8 +247,8 @@ optOut:
 	}
 }
 
-// TestPage: viewers need a token, which is kept, and the gateway is the
-// subscriber of events and nothing else.
+// TestPage: viewers need a token, which is kept, and the gateway is a NATS user
+// of its own.
 func TestPage(t *testing.T) {
 	objects := Render(t)
 	if token := objects.Secret(t, "weir-gateway", "token"); len(token) < 16 {
@@ -258,7 +258,7 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"name":"weir-nats-events"`, `"secretName":"weir-gateway"`, `"WEIR_TOKEN_FILE","value":"/etc/weir/page/token"`, `"args":["gateway"]`} {
+	for _, want := range []string{`"name":"weir-nats-gateway"`, `"secretName":"weir-gateway"`, `"WEIR_TOKEN_FILE","value":"/etc/weir/page/token"`, `"args":["gateway"]`} {
 		if !strings.Contains(string(spec), want) {
 			t.Errorf("no %s in %s", want, spec)
 		}
