@@ -82,7 +82,8 @@ export function TimeControl() {
 }
 
 function Interval({ close }) {
-  const { from, to } = mode.value === 'interval' ? bounds() : { from: serverNow() - spanMillis[last.value], to: serverNow() };
+  // Once, or the next second would overwrite what is being typed.
+  const [{ from, to }] = useState(() => (mode.value === 'interval' ? bounds() : { from: serverNow() - spanMillis[last.value], to: serverNow() }));
   const [error, setError] = useState('');
   useEffect(() => { document.querySelector('.interval input')?.focus(); }, []);
   const submit = (e) => {
