@@ -137,6 +137,9 @@ func (d *details) read(ctx context.Context, i query.Interval) (*level, error) {
 			l.packAll()
 			return l, nil
 		}
+		if m.Foreign {
+			continue
+		}
 		if l.bytes > chunkBytes {
 			return nil, fmt.Errorf("read the past of %s: more than %d MiB: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkBytes>>20)
 		}

@@ -210,6 +210,9 @@ func (c *cache) historyRead() {
 
 // take counts what can't be read instead of stopping: the rest can.
 func (f *feed) take(m *bus.Message, live bool) {
+	if m.Foreign {
+		return
+	}
 	if err := f.cache.take(m, live); err != nil {
 		f.metrics.undecodable.Inc()
 		f.log.Debug("message_skipped", "error", fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err))

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -113,9 +112,12 @@ func (t *tap) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if m.Foreign {
+			continue
+		}
 		frame := new(proto.Frame) // it is shared, so its memory isn't used again
 		if err := frame.Decode(m.Data); err != nil {
-			return errors.Join(fmt.Errorf("read message %d of %s", m.Sequence, proto.StreamEnriched), err)
+			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamEnriched, err)
 		}
 		if !t.give(frame) {
 			return nil

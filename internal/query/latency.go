@@ -106,6 +106,9 @@ func Latencies(ctx context.Context, c *bus.Conn, interval Interval, take func(*b
 		if err != nil {
 			return err
 		}
+		if msg.Foreign {
+			continue
+		}
 		latency, err := proto.DecodeLatency(msg.Data)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)
