@@ -38,12 +38,14 @@ const (
 )
 
 // Config is what an agent needs to know. Zero values have defaults but for
-// Node, Partitions and Bus.
+// Node and Connect.
 type Config struct {
-	Node       string // the host's name; the lane's subject ends with it
-	Cluster    string
-	Partitions uint32
-	Bus        *bus.Conn
+	Node    string // the host's name; the lane's subject ends with it
+	Cluster string
+	// Connect is called once the agent measures, and may take its time: what is
+	// measured meanwhile is kept like that of any time when NATS is away. Its
+	// error ends the agent.
+	Connect func(context.Context) (c *bus.Conn, partitions int, err error)
 
 	Cgroup     string   // cgroup v2 folder to watch; "" is the root of the tree
 	OwnPorts   []uint16 // local ports of Weir's own servers, at most 4, left out
@@ -85,9 +87,6 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
-	follow := &follower{leftOut: out, bus: cfg.Bus, node: cfg.Node, log: log, ids: map[string]uint64{}}
-	follow.read(ctx) // before anything can be published
-	follow.publish()
 	capture, err := bpf.Load(bpf.Config{Cgroup: cfg.Cgroup, RingBytes: cfg.RingBytes, OwnPorts: cfg.OwnPorts})
 	if err != nil {
 		return err
@@ -96,7 +95,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, capture.Close())
 	}
-	s := newSpool(cfg.SpoolBytes)
+	s := newSpool(cfg.SpoolBytes, out)
 	l := newLoop(cfg, capture, ring, routes, out, s, log)
 	if err := l.register(cfg.Metrics); err != nil {
 		return errors.Join(err, ring.Close(), capture.Close())
@@ -118,8 +117,21 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		time.AfterFunc(stopTime, stop)
 		return err
 	})
-	g.Go(func() error { return publish(deliver, cfg, s, log) })
-	g.Go(func() error { return follow.run(gctx, capture) })
+	g.Go(func() error {
+		c, partitions, err := cfg.Connect(deliver)
+		if deliver.Err() != nil {
+			return nil // it was stopped before it could deliver
+		}
+		if err != nil {
+			return err
+		}
+		follow := &follower{leftOut: out, bus: c, node: cfg.Node, log: log, ids: map[string]uint64{}}
+		for !follow.read(deliver) && deliver.Err() == nil {
+		}
+		follow.publish() // before anything can be published
+		g.Go(func() error { return follow.run(gctx, capture) })
+		return publish(deliver, c, proto.Partition(cfg.Node, uint32(partitions)), cfg.Node, s, log)
+	})
 	err = g.Wait()
 	if left := s.snapshot().waiting; left > 0 && err == nil {
 		log.Warn("agent_stopped_with_events_unsent", "bytes", left)
@@ -130,15 +142,14 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 }
 
 // publish opens the node's lane, however long NATS is away, and sends frames.
-func publish(ctx context.Context, cfg Config, s *spool, log *slog.Logger) error {
-	partition := proto.Partition(cfg.Node, cfg.Partitions)
+func publish(ctx context.Context, c *bus.Conn, partition uint32, node string, s *spool, log *slog.Logger) error {
 	for {
-		lane, err := cfg.Bus.OpenLane(ctx, bus.LaneConfig{
-			Stream: proto.StreamRaw, Subject: proto.RawSubject(partition, cfg.Node), Direct: true,
+		lane, err := c.OpenLane(ctx, bus.LaneConfig{
+			Stream: proto.StreamRaw, Subject: proto.RawSubject(partition, node), Direct: true,
 		})
 		if err == nil {
-			log.Info("lane_opened", "node", cfg.Node, "epoch", lane.Epoch().String())
-			if err = s.publish(ctx, lane, log); err == nil || ctx.Err() != nil {
+			log.Info("lane_opened", "node", node, "epoch", lane.Epoch().String())
+			if err = s.publish(ctx, lane, partition); err == nil || ctx.Err() != nil {
 				return nil
 			}
 			return err
@@ -178,6 +189,7 @@ type loop struct {
 
 	drained   int64 // boot time at which the ring was last seen empty
 	newest    int64 // boot time of the newest record read
+	early     bool  // the frame was begun before the pods to leave out were known
 	flushed   int64 // boot time of the last frame
 	ringLoss  ringLoss
 	stats     stats
@@ -185,9 +197,9 @@ type loop struct {
 }
 
 func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Templater, out *leftOut, s *spool, log *slog.Logger) *loop {
-	l := &loop{capture: capture, ring: ring, routes: routes, spool: s, log: log}
-	l.batch = newBatch(cfg.Node, cfg.Cluster, proto.Partition(cfg.Node, cfg.Partitions), func(f *proto.Frame) {
-		if err := s.put(f); err != nil {
+	l := &loop{capture: capture, ring: ring, routes: routes, spool: s, early: true, log: log}
+	l.batch = newBatch(cfg.Node, cfg.Cluster, func(f *proto.Frame) {
+		if err := s.put(f, l.early); err != nil {
 			// Unencodable is a defect of ours; the events are lost, so count them.
 			log.Error("frame_dropped", "error", err)
 			l.batch.lost(proto.LossEvent, proto.UnitExchanges, uint64(len(f.Events)))
@@ -250,5 +262,6 @@ func (l *loop) flush(now int64) {
 	// never is, all before the newest record less what may be in flight.
 	settled := max(l.drained, l.newest-int64(pollTime)) - settleNS
 	l.batch.flush(l.clock.wall(settled), l.clock.wall(now))
+	l.early = !l.leftOut.known()
 	l.publishStats()
 }

@@ -46,10 +46,10 @@ func traffic() {
 		}
 	})
 	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
-	go answerNames()
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", testDNS)
 	}}
+	go answerNames()
 	server := &http.Server{Addr: os.Getenv("WEIR_TEST_ADDR"), Handler: mux}
 	go func() { _ = server.ListenAndServe() }()
 	in := bufio.NewScanner(os.Stdin)
@@ -181,6 +181,11 @@ func (c *client) do(t *testing.T, method, url, want string) {
 	}
 }
 
+// connected is to NATS already.
+func connected(c *bus.Conn) func(context.Context) (*bus.Conn, int, error) {
+	return func(context.Context) (*bus.Conn, int, error) { return c, 1, nil }
+}
+
 // measure runs an agent while work sends traffic, and returns what it stored,
 // and why the wait couldn't be measured.
 func measure(t *testing.T, cfg Config, work func()) (events []proto.Event, losses []proto.Loss, noWait string) {
@@ -192,7 +197,7 @@ func measure(t *testing.T, cfg Config, work func()) (events []proto.Event, losse
 	ctx, stop := context.WithCancel(t.Context())
 	ready := make(chan Info, 1)
 	done := make(chan error, 1)
-	cfg.Node, cfg.Partitions, cfg.Bus, cfg.LockFile = "node-1", 1, conn, filepath.Join(t.TempDir(), "lock")
+	cfg.Node, cfg.Connect, cfg.LockFile = "node-1", connected(conn), filepath.Join(t.TempDir(), "lock")
 	cfg.Ready = func(i Info) { ready <- i }
 	go func() { done <- Run(ctx, cfg, bustest.Logger(t)) }()
 	select {

@@ -17,9 +17,9 @@ type lossKey struct{ reason, unit string }
 // eventBytes is more than an event's numbers ever take in a frame.
 const eventBytes = 128
 
-func newBatch(node, cluster string, partition uint32, seal func(*proto.Frame)) *batch {
+func newBatch(node, cluster string, seal func(*proto.Frame)) *batch {
 	return &batch{
-		frame:  proto.Frame{Cluster: cluster, Node: node, Partition: partition, Events: make([]proto.Event, 0, proto.MaxFrameEvents)},
+		frame:  proto.Frame{Cluster: cluster, Node: node, Events: make([]proto.Event, 0, proto.MaxFrameEvents)},
 		losses: map[lossKey]uint64{},
 		seal:   seal,
 	}

@@ -86,13 +86,20 @@ func (o *leftOut) has(p *process) bool {
 	if p.leftOut {
 		return true
 	}
+	return o.hasPod(p.PodUID)
+}
+
+func (o *leftOut) hasPod(uid string) bool {
 	pods := o.pods.Load()
-	if pods == nil || p.PodUID == "" {
+	if pods == nil {
 		return false
 	}
-	_, out := (*pods)[p.PodUID]
+	_, out := (*pods)[uid]
 	return out
 }
+
+// known tells whether the pods are.
+func (o *leftOut) known() bool { return o.pods.Load() != nil }
 
 // len is how many pods are left out.
 func (o *leftOut) len() int {
@@ -138,18 +145,20 @@ func (f *follower) publish() {
 	f.pods.Store(&pods)
 }
 
-// read asks the bucket once. Whatever goes wrong, what was known stays.
-func (f *follower) read(ctx context.Context) {
+// read asks the bucket once, and tells whether it answered. Whatever goes wrong,
+// what was known stays.
+func (f *follower) read(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 4*leftOutEvery)
 	defer cancel()
 	value, err := f.bus.Value(ctx, proto.BucketLeftOut, proto.LeftOutKey(f.node))
 	if ctx.Err() != nil {
-		return // NATS is away, or the agent stops: others say so
+		return false // NATS is away, or the agent stops: others say so
 	}
 	if err == nil && !bytes.Equal(value, f.value) {
 		err = f.take(value)
 	}
 	f.warn(&f.readErr, "left_out_not_read", err, "pods that are to be left out since are measured")
+	return true
 }
 
 func (f *follower) take(value []byte) error {

@@ -106,11 +106,7 @@ func TestPodsAreLeftOut(t *testing.T) {
 	require(t)
 	root := group(t)
 	server := bustest.Start(t)
-	v := &village{
-		T: t, conn: bustest.Connect(t, server.URL), metrics: prometheus.NewRegistry(),
-		pods: map[string]*client{}, addrs: map[string]string{}, want: map[string]int{},
-	}
-	bustest.Provision(t, v.conn, 1, 1)
+	v := newVillage(t, server)
 	bustest.DeleteStream(t, server.URL, "KV_"+proto.BucketLeftOut) // an older release made none
 	const a, b, late = "0a1b2c3d-1111-2222-3333-444455556666", "0a1b2c3d-1111-2222-3333-444455557777", "0a1b2c3d-1111-2222-3333-444455558888"
 	v.start(a, "127.0.0.1:18393", pod(t, root, a, false))
@@ -119,7 +115,7 @@ func TestPodsAreLeftOut(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ready, done := make(chan Info, 1), make(chan error, 1)
 	cfg := Config{
-		Node: "node.1", Partitions: 1, Bus: v.conn, Cgroup: root, LockFile: filepath.Join(t.TempDir(), "lock"),
+		Node: "node.1", Connect: connected(v.conn), Cgroup: root, LockFile: filepath.Join(t.TempDir(), "lock"),
 		Metrics: v.metrics, Ready: func(i Info) { ready <- i },
 	}
 	go func() { done <- Run(ctx, cfg, bustest.Logger(t)) }()
@@ -151,16 +147,67 @@ func TestPodsAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	events, losses := stored(t, v.conn)
+	v.check()
+}
+
+// TestNATSIsAwayAtTheStart: the agent measures before it has ever reached NATS,
+// and publishes nothing of the pods that it then hears are left out.
+func TestNATSIsAwayAtTheStart(t *testing.T) {
+	require(t)
+	root := group(t)
+	v := newVillage(t, bustest.Start(t))
+	const a, b = "0a1b2c3d-1111-2222-3333-444455556666", "0a1b2c3d-1111-2222-3333-444455557777"
+	v.start(a, "127.0.0.1:18396", pod(t, root, a, false))
+	v.start(b, "127.0.0.1:18397", pod(t, root, b, true))
+	ctx, stop := context.WithCancel(t.Context())
+	ready, connect, done := make(chan Info, 1), make(chan struct{}), make(chan error, 1)
+	cfg := Config{
+		Node: "node.1", Cgroup: root, LockFile: filepath.Join(t.TempDir(), "lock"), Metrics: v.metrics, Ready: func(i Info) { ready <- i },
+		Connect: func(context.Context) (*bus.Conn, int, error) { <-connect; return v.conn, 1, nil },
+	}
+	go func() { done <- Run(ctx, cfg, bustest.Logger(t)) }()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	v.ask("/users/early", a)
+	bustest.Eventually(t, func() bool { return v.metric("weir_agent_spool_bytes") > 0 }, "nothing waits for NATS")
+	if err := v.list("node.1", a); err != nil {
+		t.Fatal(err)
+	}
+	close(connect)
+	v.say("node.1", a)
+	v.ask("/users/late", a)
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	v.check()
+}
+
+func newVillage(t *testing.T, server *bustest.Server) *village {
+	v := &village{
+		T: t, conn: bustest.Connect(t, server.URL), metrics: prometheus.NewRegistry(),
+		pods: map[string]*client{}, addrs: map[string]string{}, want: map[string]int{},
+	}
+	bustest.Provision(t, v.conn, 1, 1)
+	return v
+}
+
+// check compares what is stored with what was asked.
+func (v *village) check() {
+	v.Helper()
+	events, losses := stored(v.T, v.conn)
 	for _, l := range losses {
-		t.Errorf("lost: %+v", l)
+		v.Errorf("lost: %+v", l)
 	}
 	got := map[string]int{}
 	for _, e := range events {
 		got[fmt.Sprintf("%s %s %s", e.Process.PodUID, e.Side, e.Route)]++
 	}
 	if !maps.Equal(got, v.want) {
-		t.Errorf("events\n%v, want\n%v", got, v.want)
+		v.Errorf("events\n%v, want\n%v", got, v.want)
 	}
 }
 
@@ -174,20 +221,25 @@ func (v *village) say(node string, pods ...string) {
 	v.Helper()
 	var err error
 	bustest.Eventually(v.T, func() bool { // the server may just have restarted
-		var table *bus.Table
-		if table, err = v.conn.OpenTable(v.Context(), proto.BucketLeftOut); err != nil {
-			return false
-		}
-		var data []byte
-		if len(pods) > 0 {
-			if data, err = proto.EncodeLeftOut(&proto.LeftOut{Node: node, Pods: pods}); err != nil {
-				return false
-			}
-		}
-		err = table.Put(v.Context(), proto.LeftOutKey(node), data)
+		err = v.list(node, pods...)
 		return err == nil
 	}, "write: %v", &err)
 	bustest.Eventually(v.T, func() bool { return v.metric("weir_agent_left_out_pods") == float64(len(pods)) }, "the agent doesn't hear of %v", pods)
+}
+
+// list has the bucket name pods.
+func (v *village) list(node string, pods ...string) error {
+	table, err := v.conn.OpenTable(v.Context(), proto.BucketLeftOut)
+	if err != nil {
+		return err
+	}
+	var data []byte
+	if len(pods) > 0 {
+		if data, err = proto.EncodeLeftOut(&proto.LeftOut{Node: node, Pods: pods}); err != nil {
+			return err
+		}
+	}
+	return table.Put(v.Context(), proto.LeftOutKey(node), data)
 }
 
 // ask has every pod ask every pod, itself too, and expects all of it to be seen

@@ -3,7 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -18,6 +18,7 @@ type spool struct {
 	queue   []sealed
 	bytes   int
 	limit   int
+	leftOut *leftOut
 	dropped []proto.Loss // to be told by the next frame
 	wake    chan struct{}
 	closed  bool
@@ -39,19 +40,23 @@ type sealed struct {
 	head  proto.Frame // without events
 	count int         // of them
 	body  []byte
+	early bool // it may hold events that are to be left out
 }
 
-func newSpool(limit int) *spool { return &spool{limit: limit, wake: make(chan struct{}, 1)} }
+func newSpool(limit int, out *leftOut) *spool {
+	return &spool{limit: limit, leftOut: out, wake: make(chan struct{}, 1)}
+}
 
 // put adds a frame. Over the limit the oldest frames go, but for the first,
-// which may be in flight.
-func (s *spool) put(f *proto.Frame) error {
+// which may be in flight. A frame is early if it was begun before the pods to
+// leave out were known.
+func (s *spool) put(f *proto.Frame, early bool) error {
 	body, err := f.AppendEvents(make([]byte, 0, bodyBytes*(len(f.Events)+1)))
 	if err != nil {
 		return fmt.Errorf("encode frame: %w", err)
 	}
-	q := sealed{count: len(f.Events), body: body, head: proto.Frame{
-		Cluster: f.Cluster, Node: f.Node, Partition: f.Partition, WatermarkNS: f.WatermarkNS,
+	q := sealed{count: len(f.Events), body: body, early: early, head: proto.Frame{
+		Cluster: f.Cluster, Node: f.Node, WatermarkNS: f.WatermarkNS,
 	}}
 	q.head.Loss = append([]proto.Loss(nil), f.Loss...)
 
@@ -124,15 +129,14 @@ func (s *spool) first(ctx context.Context) (*sealed, error) {
 	}
 }
 
-// sent removes the first frame.
-func (s *spool) sent(size int) {
+// sent removes the first frame: events of it were sent, in a message of bytes.
+func (s *spool) sent(events, bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q := &s.queue[0]
-	s.bytes -= len(q.body)
+	s.bytes -= len(s.queue[0].body)
 	s.stats.frames++
-	s.stats.events += uint64(q.count)
-	s.stats.bytes += uint64(size)
+	s.stats.events += uint64(events)
+	s.stats.bytes += uint64(bytes)
 	s.queue[0] = sealed{}
 	s.queue = s.queue[1:]
 }
@@ -158,7 +162,7 @@ func (s *spool) snapshot() spoolStats {
 
 // publish sends frames in order, one at a time, until the spool is closed and
 // empty or ctx ends.
-func (s *spool) publish(ctx context.Context, lane *bus.Lane, log *slog.Logger) error {
+func (s *spool) publish(ctx context.Context, lane *bus.Lane, partition uint32) error {
 	var seq, before uint64
 	var msg []byte
 	for {
@@ -167,7 +171,12 @@ func (s *spool) publish(ctx context.Context, lane *bus.Lane, log *slog.Logger) e
 			return err
 		}
 		seq++
-		q.head.Epoch, q.head.Seq, q.head.Before = lane.Epoch(), seq, before
+		q.head.Epoch, q.head.Seq, q.head.Before, q.head.Partition = lane.Epoch(), seq, before, partition
+		if q.early {
+			if err := s.narrow(q); err != nil {
+				return fmt.Errorf("leave out events of a frame: %w", err)
+			}
+		}
 		if msg, err = q.head.AppendHead(msg[:0], q.count); err != nil {
 			return fmt.Errorf("encode frame: %w", err)
 		}
@@ -176,6 +185,22 @@ func (s *spool) publish(ctx context.Context, lane *bus.Lane, log *slog.Logger) e
 			return fmt.Errorf("publish frame %d of epoch %s: %w", seq, lane.Epoch(), err)
 		}
 		before += uint64(q.count)
-		s.sent(len(msg))
+		s.sent(q.count, len(msg))
 	}
+}
+
+// narrow leaves out what the tracker would have, had it known.
+func (s *spool) narrow(q *sealed) error {
+	msg, err := q.head.AppendHead(nil, q.count)
+	if err != nil {
+		return err
+	}
+	var f proto.Frame
+	if err := f.Decode(append(msg, q.body...)); err != nil {
+		return err
+	}
+	f.Events = slices.DeleteFunc(f.Events, func(e proto.Event) bool { return s.leftOut.hasPod(e.Process.PodUID) })
+	q.count = len(f.Events)
+	q.body, err = f.AppendEvents(q.body[:0])
+	return err
 }

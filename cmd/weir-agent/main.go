@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirstream/weir/agent"
 	"github.com/weirstream/weir/cmd/internal/service"
+	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/status"
 )
 
@@ -120,27 +121,34 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := service.CheckHTTP(o.http); err != nil {
 		return err
 	}
-	c, err := service.Connect(ctx, o.nats.Options("weir-agent "+o.node), o.wait, log)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	partitions, err := service.Streams(ctx, c, o.wait, log)
-	if err != nil {
-		return err
-	}
-	metrics := service.Metrics()
-	status.RegisterBus(metrics, "agent", c)
-	var capturing atomic.Bool
-
 	// The port is served until the agent has delivered what it has.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	metrics := service.Metrics()
+	var capturing, connected atomic.Bool
+	connect := func(ctx context.Context) (*bus.Conn, int, error) {
+		c, err := service.Connect(ctx, o.nats.Options("weir-agent "+o.node), o.wait, log)
+		if err != nil {
+			return nil, 0, err
+		}
+		context.AfterFunc(serving, c.Close)
+		partitions, err := service.Streams(ctx, c, o.wait, log)
+		if err != nil {
+			return nil, 0, err
+		}
+		status.RegisterBus(metrics, "agent", c)
+		connected.Store(true)
+		return c, partitions, nil
+	}
+
 	g, gctx := errgroup.WithContext(serving)
 	g.Go(func() error {
 		return status.Serve(gctx, o.http, metrics, func() error {
-			if !capturing.Load() {
+			switch {
+			case !capturing.Load():
 				return errors.New("not capturing yet")
+			case !connected.Load():
+				return errors.New("not connected to NATS yet")
 			}
 			return nil
 		})
@@ -151,7 +159,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	g.Go(func() error {
 		defer stop()
 		return agent.Run(watching, agent.Config{
-			Node: o.node, Cluster: o.cluster, Partitions: uint32(partitions), Bus: c,
+			Node: o.node, Cluster: o.cluster, Connect: connect,
 			Cgroup: o.cgroup, Procfs: o.procfs, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Routes: o.routes, LeaveOut: o.leaveOut,
 			Metrics: metrics,
 			Ready: func(agent.Info) {

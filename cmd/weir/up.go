@@ -257,12 +257,12 @@ func (h *host) runAgent(ctx context.Context, ready func()) error {
 	}
 	defer c.Close()
 	status.RegisterBus(h.metrics, "agent", c)
-	partitions, err := c.Partitions(ctx)
-	if err != nil {
-		return err
-	}
 	return agent.Run(ctx, agent.Config{
-		Node: h.flags.node, Cluster: h.flags.cluster, Partitions: uint32(partitions), Bus: c,
+		Node: h.flags.node, Cluster: h.flags.cluster,
+		Connect: func(ctx context.Context) (*bus.Conn, int, error) {
+			partitions, err := c.Partitions(ctx)
+			return c, partitions, err
+		},
 		Cgroup: h.flags.cgroup, OwnPorts: service.Ports(h.address, h.flags.http), Routes: h.flags.routes, LeaveOut: h.flags.leaveOut,
 		Metrics: h.metrics,
 		Ready: func(i agent.Info) {
