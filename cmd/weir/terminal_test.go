@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -26,8 +27,7 @@ func tmux(ts *testscript.TestScript, args ...string) string {
 
 // terminal runs a command in a terminal of 120 by 30: terminal COMMAND ARG….
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
-	tmux(ts, append([]string{"new-session", "-d", "-x", "120", "-y", "30"}, args...)...)
-	tmux(ts, "set-option", "remain-on-exit", "on")
+	tmux(ts, "new-session", "-d", "-x", "120", "-y", "30", strings.Join(args, " ")+`; echo "exit status $?"; exec sleep 600`)
 	ts.Defer(func() { tmux(ts, "kill-server") })
 }
 
