@@ -50,6 +50,7 @@ type Config struct {
 	Cgroup     string   // cgroup v2 folder to watch; "" is the root of the tree
 	OwnPorts   []uint16 // local ports of Weir's own servers, at most 4, left out
 	Procfs     string   // where the host's /proc is; "/proc"
+	Handover   string   // folder of a BPF file system in which capture goes on for the next agent; "" for none
 	LockFile   string   // held while running, one agent a host; "/run/weir-agent.lock"
 	Routes     []string // route patterns that come before the built-in rules
 	LeaveOut   []string // names of processes, and paths of cgroups, that aren't measured
@@ -87,7 +88,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
-	capture, err := bpf.Load(bpf.Config{Cgroup: cfg.Cgroup, RingBytes: cfg.RingBytes, OwnPorts: cfg.OwnPorts})
+	capture, err := bpf.Load(bpf.Config{Cgroup: cfg.Cgroup, RingBytes: cfg.RingBytes, OwnPorts: cfg.OwnPorts, Handover: cfg.Handover})
 	if err != nil {
 		return err
 	}
@@ -209,6 +210,10 @@ func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Tem
 	procs := newProcesses(usableProcfs(cfg.Procfs, capture.PID, log), capture.Root, out)
 	l.tracker = newTracker(cfg.MaxConns, procs, l.exchange, l.batch.lost)
 	l.tracker.reads = capture.NoWait == ""
+	l.ringLoss.last = capture.Inherited.Told
+	if n := capture.Inherited.Records; n > 0 {
+		l.batch.lost(proto.LossRestart, proto.UnitRecords, n)
+	}
 	l.clock.measure()
 	return l
 }
@@ -232,11 +237,11 @@ func (l *loop) run(ctx context.Context) error {
 		if drained {
 			l.drained = now
 		}
-		l.tick(bootTime(), stopping && drained)
-		switch {
-		case drained && stopping:
-			return nil
-		case drained:
+		if stopping && drained {
+			return l.stop()
+		}
+		l.tick(bootTime())
+		if drained {
 			if err := l.ring.Wait(pollTime); err != nil {
 				return err
 			}
@@ -244,15 +249,27 @@ func (l *loop) run(ctx context.Context) error {
 	}
 }
 
+// stop leaves what follows to the next agent, and tells what only this one
+// knows: of exchanges that are under way it saw the request alone.
+func (l *loop) stop() error {
+	err := l.capture.HandOver()
+	l.tracker.end()
+	now := bootTime()
+	l.clock.measure()
+	l.losses(now, true)
+	l.flush(now)
+	return err
+}
+
 // tick does what is due: old segments, losses, the frame.
-func (l *loop) tick(now int64, stopping bool) {
+func (l *loop) tick(now int64) {
 	l.tracker.sweep(now)
 	age := time.Duration(now - l.flushed)
-	if !stopping && (age < frameTime || (l.batch.empty() && age < heartbeat)) {
+	if age < frameTime || (l.batch.empty() && age < heartbeat) {
 		return
 	}
 	l.clock.measure()
-	l.losses(now, stopping)
+	l.losses(now, false)
 	l.flush(now)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -45,6 +46,7 @@ func traffic() {
 			w.(http.Flusher).Flush()
 		}
 	})
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { time.Sleep(700 * time.Millisecond) })
 	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", testDNS)
@@ -328,6 +330,94 @@ func TestWhatARingTooSmallLosesIsCounted(t *testing.T) {
 	if total+exchanges > 2*n || total+exchanges+records < 2*n {
 		t.Errorf("%d seen and %d lost, up to %d more: not %d", total, exchanges, records, 2*n)
 	}
+}
+
+// TestTheNextAgentTakesOver: what is asked while no agent runs is in the kernel
+// for the next one, also on connections that the one before knew; and what was
+// under way when an agent ended is counted as lost.
+func TestTheNextAgentTakesOver(t *testing.T) {
+	const addr = "127.0.0.1:18398"
+	require(t)
+	root, pins := group(t), bpfFS(t)
+	server := bustest.Start(t)
+	conn := bustest.Connect(t, server.URL)
+	bustest.Provision(t, conn, 1, 1)
+	c := startTraffic(t, addr, root)
+	want := map[string]int{}
+	ask := func(path string, n int) {
+		t.Helper()
+		for range n {
+			c.do(t, "GET", "http://"+addr+path, "200")
+		}
+		want["client "+path] += n
+		want["server "+path] += n
+	}
+	ask("/users/before", 1)
+	delete(want, "client /users/before")
+	delete(want, "server /users/before")
+	lost := 0
+	for i := range 3 {
+		ctx, stop := context.WithCancel(t.Context())
+		ready, done := make(chan Info, 1), make(chan error, 1)
+		cfg := Config{
+			Node: "node-1", Connect: connected(conn), Cgroup: root, Handover: pins, LockFile: filepath.Join(t.TempDir(), "lock"),
+			Ready: func(i Info) { ready <- i },
+		}
+		go func() { done <- Run(ctx, cfg, bustest.Logger(t)) }()
+		select {
+		case <-ready:
+		case err := <-done:
+			t.Fatal(err)
+		}
+		ask(fmt.Sprintf("/users/with-%c", 'a'+i), 10)
+		slow := make(chan bool)
+		go func() { c.do(t, "GET", "http://"+addr+"/slow", "200"); close(slow) }()
+		time.Sleep(200 * time.Millisecond) // it has been asked
+		stop()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		<-slow
+		lost += 2
+		ask(fmt.Sprintf("/users/after-%c", 'a'+i), 10)
+	}
+	delete(want, "client /users/after-c")
+	delete(want, "server /users/after-c")
+	events, losses := stored(t, conn)
+	got := map[string]int{}
+	for _, e := range events {
+		if strings.HasSuffix(e.Destination.String(), ":18398") {
+			got[e.Side.String()+" "+e.Route]++
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("events\n%v, want\n%v", got, want)
+	}
+	counted := 0
+	for _, l := range losses {
+		counted += int(l.Count)
+		if l.Reason != proto.LossRestart || l.Unit != proto.UnitExchanges {
+			t.Errorf("lost: %+v", l)
+		}
+	}
+	if counted != lost {
+		t.Errorf("%d exchanges were lost, want %d", counted, lost)
+	}
+}
+
+// bpfFS is a BPF file system of the test's own.
+func bpfFS(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil { // which ends all programs in it
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "weir")
 }
 
 // stored reads every event in WEIR_RAW.

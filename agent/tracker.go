@@ -139,6 +139,15 @@ func (t *tracker) evict(c *conn) {
 	t.forget(c)
 }
 
+// end stops tracking all: exchanges that are under way won't be seen to end.
+func (t *tracker) end() {
+	for _, c := range t.conns {
+		c.settle(0)
+		c.lost(proto.LossRestart, uint64(c.http.Pending()))
+		t.forget(c)
+	}
+}
+
 func (t *tracker) close(c *conn, r *record) {
 	if !r.has(bpf.FlagForget) {
 		c.giveUp(int64(r.TimeNs))

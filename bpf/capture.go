@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -45,6 +46,10 @@ type Config struct {
 	Cgroup    string   // cgroup v2 folder whose sockets to watch; "" finds the root, that is all
 	RingBytes int      // a power of two; 0 is 16 MiB
 	OwnPorts  []uint16 // up to 4 local ports of our own servers, left out
+	// Handover is a folder in a BPF file system, made if need be, in which the
+	// programs and what they know outlive the process, until another Load with
+	// the same folder takes them over. "" is for programs that end with it.
+	Handover string
 }
 
 // DefaultRingBytes holds 200 ms of 100,000 exchanges a second, both ends: so long
@@ -60,10 +65,15 @@ type Capture struct {
 	// PID is this process as the kernel numbers it, outside every namespace.
 	PID uint32
 
+	// Inherited says what the agent before left: zero if there was none.
+	Inherited Inherited
+
 	collection *ebpf.Collection
-	links      []link.Link
-	leftOut    map[uint64]bool // what the map left_out holds
-	version    uint32          // of it
+	links      map[string]link.Link // by the names of their programs
+	leftOut    map[uint64]bool      // what the map left_out holds
+	pins       pins
+
+	mu sync.Mutex // of changes to shared
 }
 
 // Load checks the host, loads the programs and attaches them. From its return
@@ -81,11 +91,15 @@ func Load(cfg Config) (*Capture, error) {
 	// and is needed, creating the maps fails and says so.
 	_ = rlimit.RemoveMemlock()
 
-	c := &Capture{Root: root}
+	c := &Capture{Root: root, links: map[string]link.Link{}}
 	if err := c.load(cfg, loadWeir); err != nil {
 		return nil, explain("load", err)
 	}
-	if err := c.attach(); err != nil {
+	err = c.attach()
+	if err == nil {
+		err = c.pin(cfg.Handover)
+	}
+	if err != nil {
 		return nil, explain("attach", errors.Join(err, c.Close()))
 	}
 	return c, nil
@@ -100,22 +114,29 @@ func (c *Capture) load(cfg Config, full func() (*ebpf.CollectionSpec, error)) er
 	}
 	if v < kernel(5, 12) {
 		c.NoWait = "kernels before 5.12 have no socket storage or cookies in tracing programs"
-	} else if err := c.loadObject(cfg, full); err == nil || forbidden(err) {
+	} else if err := c.loadObject(cfg, "weir", full); err == nil || forbidden(err) {
 		return err
 	} else {
 		c.NoWait = "the read hook can't be loaded: " + err.Error()
 	}
-	return c.loadObject(cfg, loadWeirold)
+	return c.loadObject(cfg, "weirold", loadWeirold)
 }
 
-func (c *Capture) loadObject(cfg Config, load func() (*ebpf.CollectionSpec, error)) error {
+func (c *Capture) loadObject(cfg Config, name string, load func() (*ebpf.CollectionSpec, error)) error {
 	spec, err := load()
 	if err != nil {
 		return err
 	}
+	if c.pins, err = findPins(cfg.Handover, name, c.Root, spec); err != nil {
+		return err
+	}
+	defer c.pins.closeMaps()
 	ring := cfg.RingBytes
 	if ring == 0 {
 		ring = DefaultRingBytes
+	}
+	if old := c.pins.maps["ring"]; old != nil {
+		ring = int(old.MaxEntries())
 	}
 	spec.Maps["ring"].MaxEntries = uint32(ring)
 	if err := spec.Variables["wake_bytes"].Set(uint32(ring / 8)); err != nil {
@@ -135,7 +156,7 @@ func (c *Capture) loadObject(cfg Config, load func() (*ebpf.CollectionSpec, erro
 	if err := spec.Variables["own_netns"].Set(netns); err != nil {
 		return err
 	}
-	c.collection, err = ebpf.NewCollection(spec)
+	c.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: c.pins.maps})
 	return err
 }
 
@@ -144,8 +165,13 @@ func (c *Capture) attach() error {
 	if _, err := whoami.Run(&ebpf.RunOptions{}); err != nil {
 		return fmt.Errorf("run weir_whoami: %w", err)
 	}
-	if err := c.collection.Variables["own_tgid"].Get(&c.PID); err != nil {
-		return fmt.Errorf("read own_tgid: %w", err)
+	shared, err := c.shared()
+	if err != nil {
+		return err
+	}
+	c.PID = shared.OwnTgid
+	if err := c.inherit(); err != nil {
+		return err
 	}
 	if err := c.attachTracing(); err != nil {
 		c.NoWait = "the read hook can't be attached: " + err.Error()
@@ -154,11 +180,14 @@ func (c *Capture) attach() error {
 		"weir_ingress": ebpf.AttachCGroupInetIngress,
 		"weir_egress":  ebpf.AttachCGroupInetEgress,
 	} {
-		l, err := link.AttachCgroup(link.CgroupOptions{Path: c.Root, Attach: typ, Program: c.collection.Programs[name]})
+		l, err := c.pins.update(name, c.collection.Programs[name])
+		if l == nil && err == nil {
+			l, err = link.AttachCgroup(link.CgroupOptions{Path: c.Root, Attach: typ, Program: c.collection.Programs[name]})
+		}
 		if err != nil {
 			return fmt.Errorf("attach %s to %s: %w", name, c.Root, err)
 		}
-		c.links = append(c.links, l)
+		c.links[name] = l
 	}
 	return nil
 }
@@ -171,13 +200,14 @@ func (c *Capture) attachTracing() error {
 		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: p})
 		if err != nil {
+			err = fmt.Errorf("attach %s: %w", name, err)
 			for _, l := range c.links {
 				err = errors.Join(err, l.Close())
 			}
-			c.links = nil
-			return fmt.Errorf("attach %s: %w", name, err)
+			clear(c.links)
+			return err
 		}
-		c.links = append(c.links, l)
+		c.links[name] = l
 	}
 	return nil
 }
@@ -215,9 +245,31 @@ func (c *Capture) LeaveOut(cgroups []uint64) error {
 		}
 		c.leftOut[id] = true
 	}
-	c.version++
-	if err := c.collection.Variables["left_out_version"].Set(c.version); err != nil {
+	if err := c.share(func(s *weirAgents) { s.LeftOutVersion++ }); err != nil {
 		return fmt.Errorf("leave out cgroups: %w", err)
+	}
+	return nil
+}
+
+// shared reads what the programs and the agents share.
+func (c *Capture) shared() (s weirAgents, err error) {
+	if err := c.collection.Variables["shared"].Get(&s); err != nil {
+		return s, fmt.Errorf("read what programs share: %w", err)
+	}
+	return s, nil
+}
+
+// share changes it.
+func (c *Capture) share(change func(*weirAgents)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, err := c.shared()
+	if err != nil {
+		return err
+	}
+	change(&s)
+	if err := c.collection.Variables["shared"].Set(&s); err != nil {
+		return fmt.Errorf("change what programs share: %w", err)
 	}
 	return nil
 }
@@ -260,13 +312,14 @@ func (c *Capture) Stats() ([]ProgramStats, error) {
 	return out, nil
 }
 
-// Close detaches and unloads. Its rings must be closed before.
+// Close detaches and unloads, or with Config.Handover leaves that to the next
+// Load or to Release. Its rings must be closed before.
 func (c *Capture) Close() error {
 	var errs []error
 	for _, l := range c.links {
 		errs = append(errs, l.Close())
 	}
-	c.links = nil
+	clear(c.links)
 	c.collection.Close()
 	return errors.Join(errs...)
 }

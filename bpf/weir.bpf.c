@@ -47,16 +47,19 @@
 /* How deep below the root such a cgroup may be. A kubelet's pods are at level 2
  * or 3, those of a node that is itself a container four or five deeper. */
 #define MAX_LEVEL 10
+/* How long no agent may have lived before the programs do nothing any more, once
+ * the ring is full. */
+#define ABANDONED_NS 60000000000ULL
 
 /* ---- configuration, set before loading ---- */
 
 volatile const __u16 own_ports[4]; /* local ports of our own servers … */
 volatile const __u32 own_netns;    /* … in this network namespace (inode) */
 volatile const __u32 wake_bytes;   /* unread bytes in the ring that wake the reader */
-__u32 own_tgid; /* our own process, by weir_whoami: its connections are ignored */
-#ifndef WEIR_OLD_KERNEL
-__u32 left_out_version; /* of the map left_out: raised with each change; 0 until the first */
-#endif
+
+/* ---- what agents share with the programs, and with the agent after them ---- */
+
+struct agents shared SEC(".data.shared") = {.generation = 1};
 
 /* ---- maps ---- */
 
@@ -89,14 +92,16 @@ struct socket_state {
 	__u32 want_seq; /* a read past this sequence number ends a wait … */
 	__u32 tgid;
 	__u32 checked; /* left_out_version when it was last asked whether it is left out */
+	__u32 announced; /* shared.generation when it was, 0 if it never was */
 	__u8 want;     /* … of this kind: enum want */
 	__u8 answers;  /* the turn received last is of responses */
 	__u8 reads;
 	__u8 class;
 	__u8 misses;
-	__u8 announced;
 	__u8 fresh;
 	__u8 guess;
+	__u8 nat; /* its peer is not who packets show that are received */
+	__u32 pad;
 	char comm[16];
 	struct half in, out;
 };
@@ -177,10 +182,13 @@ static __always_inline __u64 wake(const struct record *r)
 	return BPF_RB_NO_WAKEUP;
 }
 
+/* Nobody reads any more, and nobody came to read: then let the host be. */
 static __always_inline void lost_record(struct counters *c)
 {
 	__sync_fetch_and_add(&c->records, 1);
 	__sync_fetch_and_add(&c->lost_ring, 1);
+	if (shared.beat_ns && bpf_ktime_get_boot_ns() - shared.beat_ns > ABANDONED_NS)
+		shared.abandoned = 1;
 }
 
 /* The reading or connecting process, never on ingress. */
@@ -409,7 +417,7 @@ __attribute__((noinline)) int in_left_out(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 
-	if (!left_out_version || !sk)
+	if (!shared.left_out_version || !sk)
 		return 0;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
@@ -430,7 +438,7 @@ __attribute__((noinline)) int in_left_out(struct __sk_buff *skb)
  * open before capture began. */
 __attribute__((noinline)) int ask_left_out(struct __sk_buff *skb)
 {
-	__u32 version = left_out_version;
+	__u32 version = shared.left_out_version;
 	struct bpf_sock *sk = skb->sk;
 	struct socket_state *st;
 	struct counters *c;
@@ -462,7 +470,7 @@ __attribute__((noinline)) int ask_left_out(struct __sk_buff *skb)
 
 static __always_inline bool is_left_out(const struct socket_state *st, struct __sk_buff *skb)
 {
-	if (st->checked == left_out_version)
+	if (st->checked == shared.left_out_version)
 		return st->class == CLASS_LEFT_OUT;
 	return ask_left_out(skb);
 }
@@ -508,6 +516,7 @@ static __always_inline void announce(struct __sk_buff *skb, const struct packet 
 				     struct socket_state *st, struct bpf_sock *sk, bool egress)
 {
 	const struct sock_common *skc = (void *)bpf_skc_to_tcp_sock(sk);
+	__u32 generation = shared.generation;
 	struct conn_info peer;
 	bool nat;
 
@@ -519,7 +528,9 @@ static __always_inline void announce(struct __sk_buff *skb, const struct packet 
 		current_process(st);
 		st->guess = 1;
 	}
-	st->announced = emit_conn(st, REC_CONN, skc, bpf_sk_cgroup_id(sk), nat ? &peer : NULL);
+	st->nat = nat;
+	st->announced = emit_conn(st, REC_CONN, skc, bpf_sk_cgroup_id(sk), nat ? &peer : NULL)
+				? generation : 0;
 }
 
 /* A record of what has no socket state. */
@@ -658,7 +669,8 @@ static __always_inline struct socket_state *adopt(struct sock *sk)
 	st->want_seq = *seq;
 	st->want = WANT_FIRST;
 	current_process(st);
-	st->announced = emit_conn(st, REC_CONN, &sk->__sk_common, 0, NULL);
+	if (emit_conn(st, REC_CONN, &sk->__sk_common, 0, NULL))
+		st->announced = shared.generation;
 	bpf_map_delete_elem(&early, &key);
 	return st;
 }
@@ -719,7 +731,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 	struct half *h, *other;
 	bool connects, turn, live;
 
-	if (!sk)
+	if (!sk || shared.abandoned)
 		return 1;
 	if (!parse(skb, &p)) {
 		if (!egress)
@@ -763,7 +775,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		st->cookie = bpf_get_socket_cookie(skb);
 		st->fresh =
 		    connects || (!egress && !BPF_CORE_READ((struct tcp_sock *)skc, bytes_received));
-		if (is_own(skc) || (connects && current_tgid() == own_tgid)) {
+		if (is_own(skc) || (connects && current_tgid() == shared.own_tgid)) {
 			st->class = CLASS_IGNORED;
 			return 1;
 		}
@@ -814,7 +826,9 @@ static __always_inline int on_packet(struct __sk_buff *skb, bool egress)
 		}
 		if (!egress)
 			want_read(st, &p, v, turn);
-		if (!st->announced || (egress && !st->tgid))
+		/* Who packets go to is seen when they are sent. */
+		if ((st->announced != shared.generation && (egress || !st->nat)) ||
+		    (egress && !st->tgid))
 			announce(skb, &p, st, sk, egress);
 		if (h->deep)
 			h->asked += p.len;
@@ -868,7 +882,7 @@ int BPF_PROG(weir_read, struct sock *sk)
 	if ((__s32)(copied - st->want_seq) <= 0)
 		return 0;
 	tgid = bpf_get_current_pid_tgid() >> 32;
-	if (tgid == own_tgid) {
+	if (tgid == shared.own_tgid) {
 		st->class = CLASS_IGNORED;
 		emit_mark(st, REC_CLOSE, FLAG_FORGET, 0);
 		return 0;
@@ -923,7 +937,7 @@ int BPF_PROG(weir_state, struct sock *sk, int oldstate, int newstate)
 SEC("raw_tp")
 int weir_whoami(void *ctx)
 {
-	own_tgid = current_tgid();
+	shared.own_tgid = current_tgid();
 	return 0;
 }
 

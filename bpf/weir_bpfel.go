@@ -13,6 +13,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type weirAgents struct {
+	_              structs.HostLayout
+	BeatNs         uint64
+	ToldRing       uint64
+	ToldStorage    uint64
+	Generation     uint32
+	OwnTgid        uint32
+	LeftOutVersion uint32
+	Abandoned      uint32
+}
+
 type weirConnInfo struct {
 	_        structs.HostLayout
 	Laddr    [16]uint8
@@ -100,14 +111,16 @@ type weirSocketState struct {
 	WantSeq   uint32
 	Tgid      uint32
 	Checked   uint32
+	Announced uint32
 	Want      uint8
 	Answers   uint8
 	Reads     uint8
 	Class     uint8
 	Misses    uint8
-	Announced uint8
 	Fresh     uint8
 	Guess     uint8
+	Nat       uint8
+	Pad       uint32
 	Comm      [16]int8
 	In        struct {
 		_         structs.HostLayout
@@ -157,10 +170,9 @@ const (
 	weirVarEmitRecord     = "emit_record"
 	weirVarEmitRecordFlag = "emit_record_flag"
 	weirVarEmitRecordKind = "emit_record_kind"
-	weirVarLeftOutVersion = "left_out_version"
 	weirVarOwnNetns       = "own_netns"
 	weirVarOwnPorts       = "own_ports"
-	weirVarOwnTgid        = "own_tgid"
+	weirVarShared         = "shared"
 	weirVarWakeBytes      = "wake_bytes"
 )
 
@@ -232,10 +244,9 @@ type weirVariableSpecs struct {
 	EmitRecord     *ebpf.VariableSpec `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.VariableSpec `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.VariableSpec `ebpf:"emit_record_kind"`
-	LeftOutVersion *ebpf.VariableSpec `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	OwnPorts       *ebpf.VariableSpec `ebpf:"own_ports"`
-	OwnTgid        *ebpf.VariableSpec `ebpf:"own_tgid"`
+	Shared         *ebpf.VariableSpec `ebpf:"shared"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -284,10 +295,9 @@ type weirVariables struct {
 	EmitRecord     *ebpf.Variable `ebpf:"emit_record"`
 	EmitRecordFlag *ebpf.Variable `ebpf:"emit_record_flag"`
 	EmitRecordKind *ebpf.Variable `ebpf:"emit_record_kind"`
-	LeftOutVersion *ebpf.Variable `ebpf:"left_out_version"`
 	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	OwnPorts       *ebpf.Variable `ebpf:"own_ports"`
-	OwnTgid        *ebpf.Variable `ebpf:"own_tgid"`
+	Shared         *ebpf.Variable `ebpf:"shared"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

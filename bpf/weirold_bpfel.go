@@ -13,6 +13,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type weiroldAgents struct {
+	_              structs.HostLayout
+	BeatNs         uint64
+	ToldRing       uint64
+	ToldStorage    uint64
+	Generation     uint32
+	OwnTgid        uint32
+	LeftOutVersion uint32
+	Abandoned      uint32
+}
+
 type weiroldCounters struct {
 	_           structs.HostLayout
 	Records     uint64
@@ -40,14 +51,16 @@ type weiroldSocketState struct {
 	WantSeq   uint32
 	Tgid      uint32
 	Checked   uint32
+	Announced uint32
 	Want      uint8
 	Answers   uint8
 	Reads     uint8
 	Class     uint8
 	Misses    uint8
-	Announced uint8
 	Fresh     uint8
 	Guess     uint8
+	Nat       uint8
+	Pad       uint32
 	Comm      [16]int8
 	In        struct {
 		_         structs.HostLayout
@@ -96,7 +109,7 @@ const (
 	weiroldVarEmitRecordKind = "emit_record_kind"
 	weiroldVarOwnNetns       = "own_netns"
 	weiroldVarOwnPorts       = "own_ports"
-	weiroldVarOwnTgid        = "own_tgid"
+	weiroldVarShared         = "shared"
 	weiroldVarWakeBytes      = "wake_bytes"
 )
 
@@ -167,7 +180,7 @@ type weiroldVariableSpecs struct {
 	EmitRecordKind *ebpf.VariableSpec `ebpf:"emit_record_kind"`
 	OwnNetns       *ebpf.VariableSpec `ebpf:"own_netns"`
 	OwnPorts       *ebpf.VariableSpec `ebpf:"own_ports"`
-	OwnTgid        *ebpf.VariableSpec `ebpf:"own_tgid"`
+	Shared         *ebpf.VariableSpec `ebpf:"shared"`
 	WakeBytes      *ebpf.VariableSpec `ebpf:"wake_bytes"`
 }
 
@@ -216,7 +229,7 @@ type weiroldVariables struct {
 	EmitRecordKind *ebpf.Variable `ebpf:"emit_record_kind"`
 	OwnNetns       *ebpf.Variable `ebpf:"own_netns"`
 	OwnPorts       *ebpf.Variable `ebpf:"own_ports"`
-	OwnTgid        *ebpf.Variable `ebpf:"own_tgid"`
+	Shared         *ebpf.Variable `ebpf:"shared"`
 	WakeBytes      *ebpf.Variable `ebpf:"wake_bytes"`
 }
 

@@ -56,6 +56,7 @@ type options struct {
 	cgroup, procfs string
 	http           string
 	lockFile       string
+	handover       string
 	routes         []string
 	leaveOut       []string
 	config, levels string
@@ -76,6 +77,7 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	flags.StringSliceVar(&o.leaveOut, "leave-out", nil, "`names` of processes, or cgroups such as /system.slice/backup.service, that aren't measured")
 	flags.StringVar(&o.http, "http", "127.0.0.1:7071", "`address` of /healthz, /readyz and /metrics")
 	flags.StringVar(&o.lockFile, "lock-file", "/run/weir-agent.lock", "held while running: one agent a host")
+	flags.StringVar(&o.handover, "handover", "", "`folder` in a BPF file system: capture goes on there for the agent that follows this one")
 	flags.StringVar(&o.levels, "log-level", "info", "debug, info, warn or error")
 	service.WaitFlag(flags, &o.wait)
 	flags.StringVar(&o.config, "config", "", "YAML `file` of these settings")
@@ -160,7 +162,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		defer stop()
 		return agent.Run(watching, agent.Config{
 			Node: o.node, Cluster: o.cluster, Connect: connect,
-			Cgroup: o.cgroup, Procfs: o.procfs, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Routes: o.routes, LeaveOut: o.leaveOut,
+			Cgroup: o.cgroup, Procfs: o.procfs, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Handover: o.handover, Routes: o.routes, LeaveOut: o.leaveOut,
 			Metrics: metrics,
 			Ready: func(agent.Info) {
 				if err := agent.DropPrivileges(); err != nil {

@@ -1,0 +1,236 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// layout is the version of all that a later agent must understand: records
+// (record.h), and the values of every map. Raise it when one of them changes;
+// then what the agent before left unread can only be counted.
+const layout = 1
+
+// Maps that the next agent takes over. Their pins have the same names.
+var handedOver = []string{"ring", "sockets", "early", "counts", ".data.shared"}
+
+// Inherited is what an agent left to the one after it.
+type Inherited struct {
+	Told    Counters // of these, agents have told already (LostRing, LostStorage)
+	Records uint64   // in a ring that this version can't read: they are lost
+}
+
+// pins is the folder in which programs and maps outlive an agent.
+type pins struct {
+	parent, dir string
+	suffix      string               // of all folders for the same cgroup
+	maps        map[string]*ebpf.Map // what is there to be taken over
+}
+
+// findPins looks for what an agent with the same programs left. What can't be
+// taken over isn't in maps; pin replaces it.
+func findPins(parent, object, root string, spec *ebpf.CollectionSpec) (pins, error) {
+	p := pins{parent: parent}
+	if parent == "" {
+		return p, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(root, &st); err != nil {
+		return p, fmt.Errorf("open cgroup %s: %w", root, err)
+	}
+	// One folder for each cgroup that is watched: a machine may have several nodes.
+	p.suffix = "-" + strconv.FormatUint(st.Ino, 10)
+	p.dir = filepath.Join(parent, object+"-"+strconv.Itoa(layout)+p.suffix)
+	maps := map[string]*ebpf.Map{}
+	for _, name := range handedOver {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(p.dir, pinName(name)), nil)
+		if err != nil {
+			closeAll(maps)
+			if errors.Is(err, fs.ErrNotExist) {
+				return p, nil
+			}
+			return p, fmt.Errorf("take over %s from the agent before: %w", name, err)
+		}
+		maps[name] = m
+		want := spec.Maps[name]
+		if m.Type() != want.Type || m.ValueSize() != want.ValueSize || m.KeySize() != want.KeySize {
+			closeAll(maps)
+			return p, nil
+		}
+	}
+	var s weirAgents
+	if err := maps[".data.shared"].Lookup(uint32(0), &s); err != nil || s.Abandoned != 0 {
+		closeAll(maps)
+		return p, err
+	}
+	p.maps = maps
+	return p, nil
+}
+
+func closeAll(maps map[string]*ebpf.Map) {
+	for _, m := range maps {
+		_ = m.Close()
+	}
+}
+
+// closeMaps closes what findPins opened: a collection has its own.
+func (p *pins) closeMaps() { closeAll(p.maps) }
+
+// pinName is a name that a BPF file system takes: without dots.
+func pinName(name string) string {
+	if name[0] == '.' {
+		return "shared"
+	}
+	return name
+}
+
+// update has the link of the agent before run a program from now on. It is nil
+// if there is none.
+func (p *pins) update(name string, program *ebpf.Program) (link.Link, error) {
+	if p.maps == nil {
+		return nil, nil
+	}
+	l, err := link.LoadPinnedLink(filepath.Join(p.dir, name), nil)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	if err := l.Update(program); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// inherit begins a generation of announcements: this agent knows no socket.
+func (c *Capture) inherit() error {
+	if c.pins.maps == nil {
+		return nil
+	}
+	return c.share(func(s *weirAgents) {
+		s.Generation++
+		c.Inherited.Told = Counters{LostRing: s.ToldRing, LostStorage: s.ToldStorage}
+	})
+}
+
+// pin makes all outlive this process, and ends what agents before left that
+// wasn't taken over.
+func (c *Capture) pin(parent string) error {
+	if parent == "" {
+		return nil
+	}
+	if err := c.Beat(c.Inherited.Told); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(parent)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		old := filepath.Join(parent, e.Name())
+		if !strings.HasSuffix(old, c.pins.suffix) || old == c.pins.dir && c.pins.maps != nil {
+			continue
+		}
+		n, err := unread(filepath.Join(old, "ring"))
+		if err != nil {
+			return fmt.Errorf("count what the agent before left: %w", err)
+		}
+		c.Inherited.Records += n
+		if err := os.RemoveAll(old); err != nil {
+			return fmt.Errorf("end the programs of the agent before: %w", err)
+		}
+	}
+	if err := os.MkdirAll(c.pins.dir, 0o700); err != nil {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	pin := func(name string, pin func(string) error, had bool) error {
+		path := filepath.Join(c.pins.dir, pinName(name))
+		if had {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		if err := pin(path); err != nil {
+			return fmt.Errorf("hand over %s: %w", name, err)
+		}
+		return nil
+	}
+	for name, l := range c.links {
+		if !c.pinned(name) {
+			if err := pin(name, l.Pin, true); err != nil {
+				return err
+			}
+		}
+	}
+	if c.pins.maps != nil {
+		return nil
+	}
+	for _, name := range handedOver {
+		if err := pin(name, c.collection.Maps[name].Pin, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pinned tells whether a link is the one that was found.
+func (c *Capture) pinned(name string) bool {
+	return c.pins.maps != nil && c.collection.Programs[name].Type() == ebpf.CGroupSKB
+}
+
+// unread counts the records in a ring that another version wrote.
+func unread(path string) (n uint64, err error) {
+	m, err := ebpf.LoadPinnedMap(path, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	r, err := openRing(m)
+	if err == nil {
+		r.Read(int(^uint(0)>>1), func([]byte) { n++ })
+	}
+	return n, errors.Join(err, r.Close())
+}
+
+// Beat says that this agent lives, and what it has told of the counters: call it
+// every second or so. It does nothing without Config.Handover.
+func (c *Capture) Beat(told Counters) error {
+	if c.pins.parent == "" {
+		return nil
+	}
+	return c.share(func(s *weirAgents) {
+		var now unix.Timespec
+		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
+		s.BeatNs = uint64(now.Nano())
+		s.ToldRing, s.ToldStorage = told.LostRing, told.LostStorage
+	})
+}
+
+// HandOver leaves what comes from now on to the next agent: every socket
+// announces itself again. The ring must have been read to its end.
+func (c *Capture) HandOver() error {
+	if c.pins.parent == "" {
+		return nil
+	}
+	return c.share(func(s *weirAgents) { s.Generation++; s.OwnTgid = 0 })
+}
+
+// Release ends the programs with this process after all.
+func (c *Capture) Release() error {
+	if c.pins.parent == "" {
+		return nil
+	}
+	return os.RemoveAll(c.pins.dir)
+}
