@@ -102,6 +102,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return errors.Join(err, ring.Close(), capture.Close())
 	}
 	log.Info("agent_started", "node", cfg.Node, "cgroup", capture.Root, "no_wait", capture.NoWait)
+	if capture.NoHandover != "" {
+		log.Warn("no_handover", "folder", cfg.Handover, "reason", capture.NoHandover, "effect", "what is asked between this agent and the next is not measured")
+	}
 	if cfg.Ready != nil {
 		cfg.Ready(Info{Cgroup: capture.Root, NoWait: capture.NoWait})
 	}
@@ -126,7 +129,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		follow := &follower{leftOut: out, bus: c, node: cfg.Node, log: log, ids: map[string]uint64{}}
+		follow := &follower{leftOut: out, bus: c, node: cfg.Node, handover: cfg.Handover != "" && capture.NoHandover == "", log: log, ids: map[string]uint64{}}
 		for !follow.read(deliver) && deliver.Err() == nil {
 		}
 		follow.publish() // before anything can be published

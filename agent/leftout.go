@@ -113,14 +113,17 @@ func (o *leftOut) len() int {
 // kernel in step with it. It is used by one goroutine.
 type follower struct {
 	*leftOut
-	bus     *bus.Conn
-	node    string
-	log     *slog.Logger
-	value   []byte              // as last read
-	wanted  map[string]struct{} // the pods in it
-	ids     map[string]uint64   // of their cgroups, where they were found
-	readErr string              // of the last try, to be said once
-	tellErr string
+	bus      *bus.Conn
+	node     string
+	log      *slog.Logger
+	value    []byte              // as last read
+	wanted   map[string]struct{} // the pods in it
+	ids      map[string]uint64   // of their cgroups, where they were found
+	readErr  string              // of the last try, to be said once
+	handover bool                // the programs outlive the agent
+	tellErr  string
+	endErr   string
+	retired  bool // the install is being deleted
 }
 
 // run keeps in step until ctx ends.
@@ -130,6 +133,9 @@ func (f *follower) run(ctx context.Context, capture *bpf.Capture) error {
 	for {
 		f.tell(capture)
 		f.publish()
+		if f.retired {
+			f.warn(&f.endErr, "handover_not_ended", capture.Release(), "programs stay in the kernel")
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -156,6 +162,10 @@ func (f *follower) read(ctx context.Context) bool {
 	}
 	if err == nil && !bytes.Equal(value, f.value) {
 		err = f.take(value)
+	}
+	if err == nil && f.handover {
+		value, err = f.bus.Value(ctx, proto.BucketLeftOut, proto.KeyRetired)
+		f.retired = len(value) > 0
 	}
 	f.warn(&f.readErr, "left_out_not_read", err, "pods that are to be left out since are measured")
 	return true

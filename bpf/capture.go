@@ -60,6 +60,9 @@ const DefaultRingBytes = 16 << 20
 type Capture struct {
 	// NoWait says why the end of the wait isn't seen, "" if it is.
 	NoWait string
+	// NoHandover says why the programs end with this process although
+	// Config.Handover is set, "" if they don't.
+	NoHandover string
 	// Root is the cgroup that the programs are attached to.
 	Root string
 	// PID is this process as the kernel numbers it, outside every namespace.
@@ -95,12 +98,12 @@ func Load(cfg Config) (*Capture, error) {
 	if err := c.load(cfg, loadWeir); err != nil {
 		return nil, explain("load", err)
 	}
-	err = c.attach()
-	if err == nil {
-		err = c.pin(cfg.Handover)
-	}
-	if err != nil {
+	if err := c.attach(); err != nil {
 		return nil, explain("attach", errors.Join(err, c.Close()))
+	}
+	if err := c.pin(); err != nil {
+		c.NoHandover = errors.Join(err, c.Release()).Error()
+		c.pins = pins{}
 	}
 	return c, nil
 }
@@ -128,7 +131,7 @@ func (c *Capture) loadObject(cfg Config, name string, load func() (*ebpf.Collect
 		return err
 	}
 	if c.pins, err = findPins(cfg.Handover, name, c.Root, spec); err != nil {
-		return err
+		c.NoHandover = err.Error()
 	}
 	defer c.pins.closeMaps()
 	ring := cfg.RingBytes

@@ -32,13 +32,14 @@ type Inherited struct {
 type pins struct {
 	parent, dir string
 	suffix      string               // of all folders for the same cgroup
+	abandoned   bool                 // what is there has been doing nothing
 	maps        map[string]*ebpf.Map // what is there to be taken over
 }
 
 // findPins looks for what an agent with the same programs left. What can't be
 // taken over isn't in maps; pin replaces it.
 func findPins(parent, object, root string, spec *ebpf.CollectionSpec) (pins, error) {
-	p := pins{parent: parent}
+	p := pins{}
 	if parent == "" {
 		return p, nil
 	}
@@ -46,6 +47,14 @@ func findPins(parent, object, root string, spec *ebpf.CollectionSpec) (pins, err
 	if err := unix.Stat(root, &st); err != nil {
 		return p, fmt.Errorf("open cgroup %s: %w", root, err)
 	}
+	var kind unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(parent), &kind); err != nil {
+		return p, fmt.Errorf("open %s: %w", filepath.Dir(parent), err)
+	}
+	if kind.Type != unix.BPF_FS_MAGIC {
+		return p, fmt.Errorf("%s is not in a BPF file system: mount one (mount -t bpf bpf %s)", parent, filepath.Dir(parent))
+	}
+	p.parent = parent
 	// One folder for each cgroup that is watched: a machine may have several nodes.
 	p.suffix = "-" + strconv.FormatUint(st.Ino, 10)
 	p.dir = filepath.Join(parent, object+"-"+strconv.Itoa(layout)+p.suffix)
@@ -57,7 +66,7 @@ func findPins(parent, object, root string, spec *ebpf.CollectionSpec) (pins, err
 			if errors.Is(err, fs.ErrNotExist) {
 				return p, nil
 			}
-			return p, fmt.Errorf("take over %s from the agent before: %w", name, err)
+			return pins{}, fmt.Errorf("take over %s from the agent before: %w", name, err)
 		}
 		maps[name] = m
 		want := spec.Maps[name]
@@ -67,9 +76,13 @@ func findPins(parent, object, root string, spec *ebpf.CollectionSpec) (pins, err
 		}
 	}
 	var s weirAgents
-	if err := maps[".data.shared"].Lookup(uint32(0), &s); err != nil || s.Abandoned != 0 {
+	if err := maps[".data.shared"].Lookup(uint32(0), &s); err != nil {
 		closeAll(maps)
-		return p, err
+		return pins{}, fmt.Errorf("take over from the agent before: %w", err)
+	}
+	if p.abandoned = s.Abandoned != 0; p.abandoned {
+		closeAll(maps)
+		return p, nil
 	}
 	p.maps = maps
 	return p, nil
@@ -124,15 +137,19 @@ func (c *Capture) inherit() error {
 
 // pin makes all outlive this process, and ends what agents before left that
 // wasn't taken over.
-func (c *Capture) pin(parent string) error {
+func (c *Capture) pin() error {
+	parent := c.pins.parent
 	if parent == "" {
 		return nil
 	}
 	if err := c.Beat(c.Inherited.Told); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(parent)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return err
 	}
 	for _, e := range entries {
@@ -140,11 +157,13 @@ func (c *Capture) pin(parent string) error {
 		if !strings.HasSuffix(old, c.pins.suffix) || old == c.pins.dir && c.pins.maps != nil {
 			continue
 		}
-		n, err := unread(filepath.Join(old, "ring"))
-		if err != nil {
-			return fmt.Errorf("count what the agent before left: %w", err)
+		if !c.pins.abandoned {
+			n, err := unread(filepath.Join(old, "ring"))
+			if err != nil {
+				return fmt.Errorf("count what the agent before left: %w", err)
+			}
+			c.Inherited.Records += n
 		}
-		c.Inherited.Records += n
 		if err := os.RemoveAll(old); err != nil {
 			return fmt.Errorf("end the programs of the agent before: %w", err)
 		}

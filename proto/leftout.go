@@ -9,6 +9,10 @@ import (
 // for each node that has such pods.
 const BucketLeftOut = "WEIR_LEFT_OUT"
 
+// KeyRetired is the key of the same bucket that has a value while an install is
+// being deleted: agents then leave nothing behind in the kernel.
+const KeyRetired = "install.retired"
+
 // LeftOutVersion is that of the bucket's values.
 const LeftOutVersion = 1
 

@@ -50,6 +50,27 @@ func (c *Conn) Value(ctx context.Context, bucket, key string) ([]byte, error) {
 	return m.Data, nil
 }
 
+// SetValue gives one key a value, or takes it from it if data is empty.
+func (c *Conn) SetValue(ctx context.Context, bucket, key string, data []byte) error {
+	a, cancel, err := c.attempt(ctx, requestTimeout)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	t := &Table{c: c, bucket: bucket, rows: map[string]row{}}
+	err = c.ask(a, apiDirect+bucketStream(bucket), func(a context.Context) error {
+		m, err := c.lastDirect(a, bucketStream(bucket), bucketSubject(bucket, key))
+		if err == nil && m != nil {
+			t.rows[key] = row{m.Sequence, m.Data, m.Foreign && len(m.Data) > 0}
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read %s of bucket %s: %w", key, bucket, err)
+	}
+	return t.Put(ctx, key, data)
+}
+
 // Table is a bucket as its one writer knows it. It is not safe for concurrent use.
 type Table struct {
 	c      *Conn
