@@ -33,6 +33,7 @@ those that were lost, with the reason:
   storage_full  the kernel had no memory for a connection
   conn_limit    too many connections at once
   unparsed      the end of a request could not be found
+  restart       requests that were under way when an agent ended
   spool_full    NATS was away for longer than the agent could keep
   expired       left a stream before it was read: enrichers or aggregators were away
   event_limit   larger than a frame

@@ -62,13 +62,15 @@ func (a *app) provision(ctx context.Context, layout bus.Layout, wait time.Durati
 // retireTime is how long agents have to hear of it: they ask every second.
 const retireTime = 3 * time.Second
 
+// retire never fails for want of NATS: a broken install is deleted too.
 func (a *app) retire(ctx context.Context, wait time.Duration) error {
 	c, err := a.provisioner(ctx, wait)
-	if err != nil {
-		return err
+	if err == nil {
+		defer c.Close()
+		err = c.SetValue(ctx, proto.BucketLeftOut, proto.KeyRetired, []byte{1})
 	}
-	defer c.Close()
-	if err := c.SetValue(ctx, proto.BucketLeftOut, proto.KeyRetired, []byte{1}); err != nil {
+	if err != nil {
+		_, err = fmt.Fprintf(a.stderr, "weir: agents could not be told (%s): they leave programs that do nothing and their memory, until the nodes start again\n", err)
 		return err
 	}
 	select {

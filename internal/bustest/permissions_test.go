@@ -264,6 +264,10 @@ var allowed = map[string]string{
 	"weir.commit.p00":                "aggregator",
 	"$KV.WEIR_LEASES.aggregator.p00": "aggregator",
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
+
+	"$KV.WEIR_LEFT_OUT.install.retired":                                     "provisioner",
+	"$JS.API.DIRECT.GET.KV_WEIR_LEFT_OUT.$KV.WEIR_LEFT_OUT.install.retired": "agent provisioner",
+
 	"$JS.API.DIRECT.GET.KV_WEIR_LEFT_OUT.$KV.WEIR_LEFT_OUT.node1":      "agent",
 	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.enricher.p00":   "enricher",
 	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.aggregator.p00": "aggregator",
