@@ -214,6 +214,9 @@ func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Tem
 	l.tracker = newTracker(cfg.MaxConns, procs, l.exchange, l.batch.lost)
 	l.tracker.reads = capture.NoWait == ""
 	l.ringLoss.last = capture.Inherited.Told
+	if capture.Inherited.Any {
+		l.tracker.unknown = proto.LossRestart // the agent before was told them
+	}
 	if n := capture.Inherited.Records; n > 0 {
 		l.batch.lost(proto.LossRestart, proto.UnitRecords, n)
 	}

@@ -32,7 +32,8 @@ type tracker struct {
 	shared  *http1.Shared
 	procs   *processes
 	names   names
-	reads   bool // the kernel tells of reads
+	reads   bool   // the kernel tells of reads
+	unknown string // why a connection's addresses aren't known: proto.Loss…
 	emit    func(*conn, *protocol.Exchange)
 	lost    func(reason, unit string, n uint64)
 
@@ -53,7 +54,7 @@ func newTracker(limit int, procs *processes, emit func(*conn, *protocol.Exchange
 		limit = defaultMax
 	}
 	return &tracker{
-		max: limit, conns: map[uint64]*conn{}, lru: list.New(), holding: map[*conn]struct{}{},
+		max: limit, unknown: proto.LossTracked, conns: map[uint64]*conn{}, lru: list.New(), holding: map[*conn]struct{}{},
 		early: map[tuple]earlySegment{}, shared: http1.NewShared(), procs: procs, emit: emit, lost: lost,
 	}
 }
@@ -261,7 +262,7 @@ func (t *tracker) sweep(now int64) {
 func (c *conn) Exchange(x *protocol.Exchange) {
 	c.requests = x.RequestDir
 	if !c.known {
-		c.lost(proto.LossTracked, 1)
+		c.lost(c.tracker.unknown, 1)
 		return
 	}
 	if c.receiving && x.RequestDir == protocol.Out && c.tracker.reads {

@@ -159,7 +159,14 @@ func (c *Capture) loadObject(cfg Config, name string, load func() (*ebpf.Collect
 	if err := spec.Variables["own_netns"].Set(netns); err != nil {
 		return err
 	}
-	c.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: c.pins.maps})
+	if c.pins.maps != nil {
+		if c.collection, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: c.pins.maps}); err == nil {
+			return nil
+		}
+		c.pins.closeMaps()
+		c.pins.maps = nil // then it begins anew
+	}
+	c.collection, err = ebpf.NewCollection(spec)
 	return err
 }
 
@@ -183,8 +190,9 @@ func (c *Capture) attach() error {
 		"weir_ingress": ebpf.AttachCGroupInetIngress,
 		"weir_egress":  ebpf.AttachCGroupInetEgress,
 	} {
-		l, err := c.pins.update(name, c.collection.Programs[name])
-		if l == nil && err == nil {
+		var err error
+		l := c.pins.update(name, c.collection.Programs[name])
+		if l == nil {
 			l, err = link.AttachCgroup(link.CgroupOptions{Path: c.Root, Attach: typ, Program: c.collection.Programs[name]})
 		}
 		if err != nil {

@@ -15,15 +15,20 @@ import (
 )
 
 // layout is the version of all that a later agent must understand: records
-// (record.h), and the values of every map. Raise it when one of them changes;
-// then what the agent before left unread can only be counted.
-const layout = 1
+// (record.h), and the maps. Raise it when one of them changes, and take the new
+// layoutSum from the test that then fails; what the agent before left unread can
+// only be counted by the next one then.
+const (
+	layout    = 1
+	layoutSum = "8383f9bd8dfaf7c1"
+)
 
 // Maps that the next agent takes over. Their pins have the same names.
 var handedOver = []string{"ring", "sockets", "early", "counts", ".data.shared"}
 
 // Inherited is what an agent left to the one after it.
 type Inherited struct {
+	Any     bool     // it left something that goes on
 	Told    Counters // of these, agents have told already (LostRing, LostStorage)
 	Records uint64   // in a ring that this version can't read: they are lost
 }
@@ -34,12 +39,13 @@ type pins struct {
 	suffix      string               // of all folders for the same cgroup
 	abandoned   bool                 // what is there has been doing nothing
 	maps        map[string]*ebpf.Map // what is there to be taken over
+	links       map[string]bool      // that were, by the names of their programs
 }
 
 // findPins looks for what an agent with the same programs left. What can't be
 // taken over isn't in maps; pin replaces it.
 func findPins(parent, object, root string, spec *ebpf.CollectionSpec) (pins, error) {
-	p := pins{}
+	p := pins{links: map[string]bool{}}
 	if parent == "" {
 		return p, nil
 	}
@@ -105,23 +111,22 @@ func pinName(name string) string {
 	return name
 }
 
-// update has the link of the agent before run a program from now on. It is nil
-// if there is none.
-func (p *pins) update(name string, program *ebpf.Program) (link.Link, error) {
+// update has the link of the agent before run a program from now on, without a
+// packet seen by none or by both. It is nil if there is none that can.
+func (p *pins) update(name string, program *ebpf.Program) link.Link {
 	if p.maps == nil {
-		return nil, nil
+		return nil
 	}
 	l, err := link.LoadPinnedLink(filepath.Join(p.dir, name), nil)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, err
+		return nil
 	}
 	if err := l.Update(program); err != nil {
-		return nil, errors.Join(err, l.Close())
+		_ = l.Close()
+		return nil
 	}
-	return l, nil
+	p.links[name] = true
+	return l
 }
 
 // inherit begins a generation of announcements: this agent knows no socket.
@@ -131,7 +136,7 @@ func (c *Capture) inherit() error {
 	}
 	return c.share(func(s *weirAgents) {
 		s.Generation++
-		c.Inherited.Told = Counters{LostRing: s.ToldRing, LostStorage: s.ToldStorage}
+		c.Inherited.Any, c.Inherited.Told = true, Counters{LostRing: s.ToldRing, LostStorage: s.ToldStorage}
 	})
 }
 
@@ -171,39 +176,27 @@ func (c *Capture) pin() error {
 	if err := os.MkdirAll(c.pins.dir, 0o700); err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
-	pin := func(name string, pin func(string) error, had bool) error {
-		path := filepath.Join(c.pins.dir, pinName(name))
-		if had {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		if err := pin(path); err != nil {
-			return fmt.Errorf("hand over %s: %w", name, err)
-		}
-		return nil
-	}
 	for name, l := range c.links {
-		if !c.pinned(name) {
-			if err := pin(name, l.Pin, true); err != nil {
-				return err
-			}
+		if c.pins.links[name] {
+			continue
+		}
+		path := filepath.Join(c.pins.dir, name)
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // it would go on beside the new one
+		}
+		if err := l.Pin(path); err != nil {
+			return fmt.Errorf("hand over %s: %w", name, err)
 		}
 	}
 	if c.pins.maps != nil {
 		return nil
 	}
 	for _, name := range handedOver {
-		if err := pin(name, c.collection.Maps[name].Pin, false); err != nil {
-			return err
+		if err := c.collection.Maps[name].Pin(filepath.Join(c.pins.dir, pinName(name))); err != nil {
+			return fmt.Errorf("hand over %s: %w", name, err)
 		}
 	}
 	return nil
-}
-
-// pinned tells whether a link is the one that was found.
-func (c *Capture) pinned(name string) bool {
-	return c.pins.maps != nil && c.collection.Programs[name].Type() == ebpf.CGroupSKB
 }
 
 // unread counts the records in a ring that another version wrote.
@@ -232,7 +225,7 @@ func (c *Capture) Beat(told Counters) error {
 	return c.share(func(s *weirAgents) {
 		var now unix.Timespec
 		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
-		s.BeatNs = uint64(now.Nano())
+		s.BeatNs, s.Abandoned = uint64(now.Nano()), 0
 		s.ToldRing, s.ToldStorage = told.LostRing, told.LostStorage
 	})
 }

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -24,7 +25,7 @@ func handover(t *testing.T) Config {
 			t.Error(err)
 		}
 	})
-	return Config{RingBytes: 16 * os.Getpagesize(), Handover: filepath.Join(dir, "weir")}
+	return Config{Handover: filepath.Join(dir, "weir")}
 }
 
 func load(t *testing.T, cfg Config) (*Capture, *Ring) {
@@ -120,6 +121,7 @@ func TestTheNextTakesOver(t *testing.T) {
 // nothing any more, and the next agent begins anew.
 func TestNobodyTakesOver(t *testing.T) {
 	cfg := handover(t)
+	cfg.RingBytes = 16 * os.Getpagesize()
 	s := start(t, "127.0.0.1:0")
 	c, r := load(t, cfg)
 	if err := c.share(func(s *weirAgents) { s.BeatNs = 1 }); err != nil { // long ago
@@ -149,6 +151,26 @@ func TestNobodyTakesOver(t *testing.T) {
 		t.Errorf("%d requests were seen, %d records lost", n, c.Inherited.Records)
 	}
 	end(t, c, r)
+}
+
+// TestLayout fails when what agents leave to each other changes.
+func TestLayout(t *testing.T) {
+	record, err := os.ReadFile("record.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("weir.bpf.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, maps, _ := strings.Cut(string(source), "/* ---- maps ---- */")
+	maps, _, ok := strings.Cut(maps, "/* ---- helpers ---- */")
+	if !ok {
+		t.Fatal("weir.bpf.c has no maps")
+	}
+	if sum := fmt.Sprintf("%x", sha256.Sum256([]byte(string(record)+maps)))[:16]; sum != layoutSum {
+		t.Errorf("records or maps have changed: raise layout, and set layoutSum to %q", sum)
+	}
 }
 
 func TestHandoverNeedsABPFFileSystem(t *testing.T) {

@@ -71,13 +71,14 @@ struct counters {
 
 /* Of all agents of a host, one after another: see handover.go. */
 struct agents {
-	__u64 beat_ns;          /* boot time at which an agent last lived; 0: none follows it */
-	__u64 told_ring;        /* how many of counters.lost_ring … */
-	__u64 told_storage;     /* … and of lost_storage agents have told of */
-	__u32 generation;       /* every socket announces itself once in each; from 1 */
-	__u32 own_tgid;         /* the agent's process: its connections are ignored */
-	__u32 left_out_version; /* of the map left_out: raised with each change; 0 until the first */
-	__u32 abandoned;        /* no agent came: the programs do nothing */
+	__u64 beat_ns;      /* boot time at which an agent last lived; 0: none follows it */
+	__u64 told_ring;    /* how many of counters.lost_ring … */
+	__u64 told_storage; /* … and of lost_storage agents have told of */
+	__u32 generation;   /* every socket announces itself once in each; from 1 */
+	__u32 own_tgid;     /* the agent's process: its connections are ignored */
+	__u32
+	    left_out_version; /* of the map left_out: raised with each change; 0 until the first */
+	__u32 abandoned;      /* no agent came: the programs do nothing */
 };
 
 #endif

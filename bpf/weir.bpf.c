@@ -49,7 +49,7 @@
 #define MAX_LEVEL 10
 /* How long no agent may have lived before the programs do nothing any more, once
  * the ring is full. */
-#define ABANDONED_NS 60000000000ULL
+#define ABANDONED_NS 600000000000ULL
 
 /* ---- configuration, set before loading ---- */
 
@@ -91,10 +91,10 @@ struct socket_state {
 	__u32 read_seq;
 	__u32 want_seq; /* a read past this sequence number ends a wait … */
 	__u32 tgid;
-	__u32 checked; /* left_out_version when it was last asked whether it is left out */
+	__u32 checked;   /* left_out_version when it was last asked whether it is left out */
 	__u32 announced; /* shared.generation when it was, 0 if it never was */
-	__u8 want;     /* … of this kind: enum want */
-	__u8 answers;  /* the turn received last is of responses */
+	__u8 want;       /* … of this kind: enum want */
+	__u8 answers;    /* the turn received last is of responses */
 	__u8 reads;
 	__u8 class;
 	__u8 misses;
@@ -529,8 +529,8 @@ static __always_inline void announce(struct __sk_buff *skb, const struct packet 
 		st->guess = 1;
 	}
 	st->nat = nat;
-	st->announced = emit_conn(st, REC_CONN, skc, bpf_sk_cgroup_id(sk), nat ? &peer : NULL)
-				? generation : 0;
+	st->announced =
+	    emit_conn(st, REC_CONN, skc, bpf_sk_cgroup_id(sk), nat ? &peer : NULL) ? generation : 0;
 }
 
 /* A record of what has no socket state. */

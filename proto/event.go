@@ -126,7 +126,7 @@ const (
 	LossTracked = "conn_limit"   // a tracked connection was evicted with open requests
 	LossParse   = "unparsed"     // a request was seen but its end could not be found
 	LossSpool   = "spool_full"   // a frame left the agent's spool unsent
-	LossRestart = "restart"      // under way, or unread in the kernel, when an agent ended
+	LossRestart = "restart"      // an agent ended: under way then, or between it and the next
 	LossExpired = "expired"      // a frame left the stream before the aggregator read it
 	LossEvent   = "event_limit"  // an event did not fit into a frame
 )
