@@ -114,6 +114,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	// most; then the programs are detached.
 	deliver, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	var follow *follower
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		defer s.close()
@@ -129,7 +130,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		follow := &follower{leftOut: out, bus: c, node: cfg.Node, handover: cfg.Handover != "" && capture.NoHandover == "", log: log, ids: map[string]uint64{}}
+		follow = &follower{leftOut: out, bus: c, node: cfg.Node, handover: cfg.Handover != "" && capture.NoHandover == "", log: log, ids: map[string]uint64{}}
 		for !follow.read(deliver) && deliver.Err() == nil {
 		}
 		follow.publish() // before anything can be published
@@ -137,7 +138,11 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return publish(deliver, c, proto.Partition(cfg.Node, uint32(partitions)), cfg.Node, s, log)
 	})
 	err = g.Wait()
-	if left := s.snapshot().waiting; left > 0 && err == nil {
+	if follow != nil && follow.retired.Load() {
+		log.Info("agent_retired", "folder", cfg.Handover)
+		err = errors.Join(err, capture.Release())
+	}
+	if left := s.snapshot().waiting; left > 0 {
 		log.Warn("agent_stopped_with_events_unsent", "bytes", left)
 	}
 	err = errors.Join(err, ring.Close(), capture.Close())
@@ -214,9 +219,7 @@ func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Tem
 	l.tracker = newTracker(cfg.MaxConns, procs, l.exchange, l.batch.lost)
 	l.tracker.reads = capture.NoWait == ""
 	l.ringLoss.last = capture.Inherited.Told
-	if capture.Inherited.Any {
-		l.tracker.unknown = proto.LossRestart // the agent before was told them
-	}
+	l.tracker.inherits = capture.Inherited.Any
 	if n := capture.Inherited.Records; n > 0 {
 		l.batch.lost(proto.LossRestart, proto.UnitRecords, n)
 	}
@@ -242,6 +245,7 @@ func (l *loop) run(ctx context.Context) error {
 		drained := l.ring.Read(readBatch, take)
 		if drained {
 			l.drained = now
+			l.tracker.inherits = false
 		}
 		if stopping && drained {
 			return l.stop()
@@ -259,8 +263,8 @@ func (l *loop) run(ctx context.Context) error {
 // knows: of exchanges that are under way it saw the request alone.
 func (l *loop) stop() error {
 	err := l.capture.HandOver()
-	l.tracker.end()
 	now := bootTime()
+	l.tracker.end(now)
 	l.clock.measure()
 	l.losses(now, true)
 	l.flush(now)

@@ -23,7 +23,8 @@ type conn struct {
 	tracker *tracker
 	element *list.Element // in the tracker's list, least recently used last
 	cookie  uint64
-	known   bool // its addresses are: a REC_CONN came
+	known   bool   // its addresses are: a REC_CONN came
+	unknown string // why not, if it is said: proto.Loss…
 	tuple   tuple
 	peer    netip.AddrPort
 	name    string // by which the remote address was asked for

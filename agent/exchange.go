@@ -162,6 +162,7 @@ func (l *loop) losses(now int64, last bool) {
 		l.batch.lost(proto.LossStorage, proto.UnitRecords, n)
 	}
 	r.last = c
+	c.LostRing -= r.open
 	if err := l.capture.Beat(c); err != nil {
 		l.log.Error("handover_not_prepared", "error", err)
 	}

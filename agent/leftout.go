@@ -122,8 +122,9 @@ type follower struct {
 	readErr  string              // of the last try, to be said once
 	handover bool                // the programs outlive the agent
 	tellErr  string
-	endErr   string
-	retired  bool // the install is being deleted
+	retErr   string
+	told     bool        // the kernel was
+	retired  atomic.Bool // the install is being deleted
 }
 
 // run keeps in step until ctx ends.
@@ -133,9 +134,6 @@ func (f *follower) run(ctx context.Context, capture *bpf.Capture) error {
 	for {
 		f.tell(capture)
 		f.publish()
-		if f.retired {
-			f.warn(&f.endErr, "handover_not_ended", capture.Release(), "programs stay in the kernel")
-		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -163,11 +161,16 @@ func (f *follower) read(ctx context.Context) bool {
 	if err == nil && !bytes.Equal(value, f.value) {
 		err = f.take(value)
 	}
-	if err == nil && f.handover {
-		value, err = f.bus.Value(ctx, proto.BucketLeftOut, proto.KeyRetired)
-		f.retired = len(value) > 0
-	}
 	f.warn(&f.readErr, "left_out_not_read", err, "pods that are to be left out since are measured")
+	if f.handover {
+		value, err := f.bus.Value(ctx, proto.BucketLeftOut, proto.KeyRetired)
+		if err == nil {
+			f.retired.Store(len(value) > 0)
+		}
+		if ctx.Err() == nil {
+			f.warn(&f.retErr, "retirement_not_read", err, "an uninstall leaves this node's programs in the kernel")
+		}
+	}
 	return true
 }
 
@@ -201,6 +204,9 @@ func (f *follower) tell(capture *bpf.Capture) {
 		changed = changed || len(found) > len(f.ids)
 		maps.Copy(f.ids, found)
 	}
+	// What the agent before left out may not be left out any more.
+	changed = changed || capture.Inherited.LeftOut && !f.told
+	f.told = true
 	if changed {
 		err := capture.LeaveOut(slices.Collect(maps.Values(f.ids)))
 		f.warn(&f.tellErr, "left_out_not_in_kernel", err, "the agent parses what it then leaves out")

@@ -32,10 +32,12 @@ type tracker struct {
 	shared  *http1.Shared
 	procs   *processes
 	names   names
-	reads   bool   // the kernel tells of reads
-	unknown string // why a connection's addresses aren't known: proto.Loss…
-	emit    func(*conn, *protocol.Exchange)
-	lost    func(reason, unit string, n uint64)
+	reads   bool // the kernel tells of reads
+	// inherits is while records of before this agent are read: what they are of
+	// may have been announced to the agent before.
+	inherits bool
+	emit     func(*conn, *protocol.Exchange)
+	lost     func(reason, unit string, n uint64)
 
 	nextSweep int64
 	missing   uint64 // lost records that turn numbers turned into exchanges
@@ -54,7 +56,7 @@ func newTracker(limit int, procs *processes, emit func(*conn, *protocol.Exchange
 		limit = defaultMax
 	}
 	return &tracker{
-		max: limit, unknown: proto.LossTracked, conns: map[uint64]*conn{}, lru: list.New(), holding: map[*conn]struct{}{},
+		max: limit, conns: map[uint64]*conn{}, lru: list.New(), holding: map[*conn]struct{}{},
 		early: map[tuple]earlySegment{}, shared: http1.NewShared(), procs: procs, emit: emit, lost: lost,
 	}
 }
@@ -115,6 +117,10 @@ func (t *tracker) open(r *record) *conn {
 	}
 	*c = conn{tracker: t, cookie: r.Cookie, http: c.http, in: stream{dir: protocol.In}, out: stream{dir: protocol.Out}}
 	c.joined = !r.has(bpf.FlagFresh)
+	c.unknown = proto.LossTracked
+	if t.inherits {
+		c.unknown = proto.LossRestart
+	}
 	c.movedNS = int64(r.TimeNs)
 	c.http.Reset(t.shared, c, c.joined)
 	c.element = t.lru.PushFront(c)
@@ -141,8 +147,14 @@ func (t *tracker) evict(c *conn) {
 }
 
 // end stops tracking all: exchanges that are under way won't be seen to end.
-func (t *tracker) end() {
+func (t *tracker) end(now int64) {
+	for _, e := range t.early {
+		if now-int64(e.rec.TimeNs) < earlyNS {
+			t.lost(proto.LossRestart, proto.UnitExchanges, 1)
+		}
+	}
 	for _, c := range t.conns {
+		c.giveUp(now)
 		c.settle(0)
 		c.lost(proto.LossRestart, uint64(c.http.Pending()))
 		t.forget(c)
@@ -262,7 +274,7 @@ func (t *tracker) sweep(now int64) {
 func (c *conn) Exchange(x *protocol.Exchange) {
 	c.requests = x.RequestDir
 	if !c.known {
-		c.lost(c.tracker.unknown, 1)
+		c.lost(c.unknown, 1)
 		return
 	}
 	if c.receiving && x.RequestDir == protocol.Out && c.tracker.reads {

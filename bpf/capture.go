@@ -102,7 +102,9 @@ func Load(cfg Config) (*Capture, error) {
 		return nil, explain("attach", errors.Join(err, c.Close()))
 	}
 	if err := c.pin(); err != nil {
-		c.NoHandover = errors.Join(err, c.Release()).Error()
+		// Nobody will say any more that an agent lives.
+		alone := c.share(func(s *weirAgents) { s.BeatNs, s.Abandoned = 0, 0 })
+		c.NoHandover = errors.Join(err, alone, c.Release()).Error()
 		c.pins = pins{}
 	}
 	return c, nil
@@ -130,6 +132,7 @@ func (c *Capture) loadObject(cfg Config, name string, load func() (*ebpf.Collect
 	if err != nil {
 		return err
 	}
+	c.NoHandover = ""
 	if c.pins, err = findPins(cfg.Handover, name, c.Root, spec); err != nil {
 		c.NoHandover = err.Error()
 	}
@@ -287,19 +290,22 @@ func (c *Capture) share(change func(*weirAgents)) error {
 
 // Counters adds up what the programs counted on all CPUs.
 func (c *Capture) Counters() (Counters, error) {
+	return sum(c.collection.Maps["counts"])
+}
+
+func sum(counts *ebpf.Map) (all Counters, err error) {
 	var perCPU []Counters
-	if err := c.collection.Maps["counts"].Lookup(uint32(0), &perCPU); err != nil {
-		return Counters{}, fmt.Errorf("read counters: %w", err)
+	if err := counts.Lookup(uint32(0), &perCPU); err != nil {
+		return all, fmt.Errorf("read counters: %w", err)
 	}
-	var sum Counters
 	for _, n := range perCPU {
-		sum.Records += n.Records
-		sum.LostRing += n.LostRing
-		sum.LostStorage += n.LostStorage
-		sum.Unreadable += n.Unreadable
-		sum.LeftOut += n.LeftOut
+		all.Records += n.Records
+		all.LostRing += n.LostRing
+		all.LostStorage += n.LostStorage
+		all.Unreadable += n.Unreadable
+		all.LeftOut += n.LeftOut
 	}
-	return sum, nil
+	return all, nil
 }
 
 // ProgramStats is what the kernel spent in one program. It counts only while

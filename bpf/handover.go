@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -23,21 +25,25 @@ const (
 	layoutSum = "8383f9bd8dfaf7c1"
 )
 
+// abandonedNS is after how long programs that no agent reads may do nothing any
+// more, and nobody takes them over: ABANDONED_NS of weir.bpf.c.
+const abandonedNS = uint64(10 * time.Minute)
+
 // Maps that the next agent takes over. Their pins have the same names.
 var handedOver = []string{"ring", "sockets", "early", "counts", ".data.shared"}
 
 // Inherited is what an agent left to the one after it.
 type Inherited struct {
 	Any     bool     // it left something that goes on
+	LeftOut bool     // cgroups that are left out among it
 	Told    Counters // of these, agents have told already (LostRing, LostStorage)
-	Records uint64   // in a ring that this version can't read: they are lost
+	Records uint64   // that could not be taken over, and it had not told of: they are lost
 }
 
 // pins is the folder in which programs and maps outlive an agent.
 type pins struct {
 	parent, dir string
 	suffix      string               // of all folders for the same cgroup
-	abandoned   bool                 // what is there has been doing nothing
 	maps        map[string]*ebpf.Map // what is there to be taken over
 	links       map[string]bool      // that were, by the names of their programs
 }
@@ -86,7 +92,8 @@ func findPins(parent, object, root string, spec *ebpf.CollectionSpec) (pins, err
 		closeAll(maps)
 		return pins{}, fmt.Errorf("take over from the agent before: %w", err)
 	}
-	if p.abandoned = s.Abandoned != 0; p.abandoned {
+	// After so long an agent that doesn't hand over may have measured as well.
+	if s.Abandoned != 0 || bootTime()-s.BeatNs > abandonedNS {
 		closeAll(maps)
 		return p, nil
 	}
@@ -136,6 +143,7 @@ func (c *Capture) inherit() error {
 	}
 	return c.share(func(s *weirAgents) {
 		s.Generation++
+		c.Inherited.LeftOut = s.LeftOutVersion != 0
 		c.Inherited.Any, c.Inherited.Told = true, Counters{LostRing: s.ToldRing, LostStorage: s.ToldStorage}
 	})
 }
@@ -162,13 +170,11 @@ func (c *Capture) pin() error {
 		if !strings.HasSuffix(old, c.pins.suffix) || old == c.pins.dir && c.pins.maps != nil {
 			continue
 		}
-		if !c.pins.abandoned {
-			n, err := unread(filepath.Join(old, "ring"))
-			if err != nil {
-				return fmt.Errorf("count what the agent before left: %w", err)
-			}
-			c.Inherited.Records += n
+		n, err := untold(old)
+		if err != nil {
+			return fmt.Errorf("count what the agent before left: %w", err)
 		}
+		c.Inherited.Records += n
 		if err := os.RemoveAll(old); err != nil {
 			return fmt.Errorf("end the programs of the agent before: %w", err)
 		}
@@ -199,21 +205,40 @@ func (c *Capture) pin() error {
 	return nil
 }
 
-// unread counts the records in a ring that another version wrote.
-func unread(path string) (n uint64, err error) {
-	m, err := ebpf.LoadPinnedMap(path, nil)
+// untold counts what an agent left in a folder that can't be taken over: records
+// that wait in its ring, and those lost since it last told of them.
+func untold(dir string) (n uint64, err error) {
+	ring, err := ebpf.LoadPinnedMap(filepath.Join(dir, "ring"), nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	defer m.Close()
-	r, err := openRing(m)
+	defer ring.Close()
+	r, err := openRing(ring)
 	if err == nil {
-		r.Read(int(^uint(0)>>1), func([]byte) { n++ })
+		r.Read(math.MaxInt, func([]byte) { n++ })
 	}
-	return n, errors.Join(err, r.Close())
+	if err := errors.Join(err, r.Close()); err != nil {
+		return 0, err
+	}
+	counts, err := ebpf.LoadPinnedMap(filepath.Join(dir, "counts"), nil)
+	if err != nil {
+		return n, nil //nolint:nilerr // of another version, which doesn't say
+	}
+	defer counts.Close()
+	shared, err := ebpf.LoadPinnedMap(filepath.Join(dir, "shared"), nil)
+	if err != nil {
+		return n, nil //nolint:nilerr // the same
+	}
+	defer shared.Close()
+	var s weirAgents
+	c, err := sum(counts)
+	if err == nil && shared.Lookup(uint32(0), &s) == nil {
+		n += c.LostRing - s.ToldRing + c.LostStorage - s.ToldStorage
+	}
+	return n, nil
 }
 
 // Beat says that this agent lives, and what it has told of the counters: call it
@@ -223,11 +248,15 @@ func (c *Capture) Beat(told Counters) error {
 		return nil
 	}
 	return c.share(func(s *weirAgents) {
-		var now unix.Timespec
-		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
-		s.BeatNs, s.Abandoned = uint64(now.Nano()), 0
+		s.BeatNs, s.Abandoned = bootTime(), 0
 		s.ToldRing, s.ToldStorage = told.LostRing, told.LostStorage
 	})
+}
+
+func bootTime() uint64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) // never fails
+	return uint64(now.Nano())
 }
 
 // HandOver leaves what comes from now on to the next agent: every socket
@@ -236,7 +265,8 @@ func (c *Capture) HandOver() error {
 	if c.pins.parent == "" {
 		return nil
 	}
-	return c.share(func(s *weirAgents) { s.Generation++; s.OwnTgid = 0 })
+	// No process has that number; 0 is the kernel's own, which sends again.
+	return c.share(func(s *weirAgents) { s.Generation++; s.OwnTgid = math.MaxUint32 })
 }
 
 // Release ends the programs with this process after all.
@@ -244,5 +274,7 @@ func (c *Capture) Release() error {
 	if c.pins.parent == "" {
 		return nil
 	}
-	return os.RemoveAll(c.pins.dir)
+	err := os.RemoveAll(c.pins.dir)
+	_ = os.Remove(c.pins.parent) // unless other nodes' are in it
+	return err
 }

@@ -112,8 +112,8 @@ func TestTheNextTakesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	end(t, c, r)
-	if left, err := os.ReadDir(cfg.Handover); len(left) != 0 || err != nil {
-		t.Errorf("left: %v, %v", left, err)
+	if _, err := os.Stat(cfg.Handover); !os.IsNotExist(err) {
+		t.Errorf("something is left: %v", err)
 	}
 }
 
@@ -135,6 +135,7 @@ func TestNobodyTakesOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		abandoned = shared.Abandoned != 0
+		s.get(t, "http://"+s.addr+"/x")
 	}
 	if !abandoned {
 		t.Fatal("the programs go on")
@@ -147,7 +148,7 @@ func TestNobodyTakesOver(t *testing.T) {
 	end(t, c, r)
 	c, r = load(t, cfg)
 	s.get(t, "http://"+s.addr+"/somebody")
-	if n := requests(t, r, "somebody"); n != 2 || c.Inherited.Records != 0 {
+	if n := requests(t, r, "somebody"); n != 2 || c.Inherited.Records == 0 {
 		t.Errorf("%d requests were seen, %d records lost", n, c.Inherited.Records)
 	}
 	end(t, c, r)

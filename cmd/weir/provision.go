@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -52,7 +53,11 @@ func (a *app) provision(ctx context.Context, layout bus.Layout, wait time.Durati
 	if err := c.Provision(ctx, layout); err != nil {
 		return err
 	}
-	if err := c.SetValue(ctx, proto.BucketLeftOut, proto.KeyRetired, nil); err != nil {
+	var denied *bus.DeniedError
+	err = c.SetValue(ctx, proto.BucketLeftOut, proto.KeyRetired, nil)
+	if errors.As(err, &denied) { // a NATS of others, whose permissions are older
+		fmt.Fprintf(a.stderr, "weir: %s; it is needed only after `weir provision --retire`\n", err)
+	} else if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.stdout, "streams are ready at %s\n", c.URL())
@@ -77,7 +82,7 @@ func (a *app) retire(ctx context.Context, wait time.Duration) error {
 	case <-time.After(retireTime):
 	case <-ctx.Done():
 	}
-	_, err = fmt.Fprintln(a.stdout, "agents leave nothing behind when they end; `weir provision` undoes this")
+	_, err = fmt.Fprintln(a.stdout, "agents leave nothing behind when they end, until `weir provision` runs again")
 	return err
 }
 
