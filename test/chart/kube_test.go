@@ -160,7 +160,11 @@ func TestLife(t *testing.T) {
 		}
 	}
 
-	c.must("uninstall", "weir", "--wait")
+	// No node here runs the Job that tells the agents.
+	if _, err := c.helm("uninstall", "weir", "--wait"); err == nil || !strings.Contains(err.Error(), "weir-retire") {
+		t.Errorf("uninstall without nodes: %v", err)
+	}
+	c.must("uninstall", "weir", "--wait", "--no-hooks")
 	c.nothingLeft()
 }
 

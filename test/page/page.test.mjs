@@ -257,11 +257,15 @@ test('time: spans, any interval, replay with pause and scrub', async () => {
   await eventually(() => assert.equal(state(page).paused, '1'));
   const held = await place();
   const shown = await page.locator('.about').innerText();
-  await page.locator('.replay input[type=range]').focus();
-  await page.keyboard.press('Home');
-  await eventually(async () => assert.notEqual(await place(), held));
-  await page.keyboard.press('End');
-  await eventually(async () => assert.notEqual(await page.locator('.about').innerText(), shown));
+  const scrub = page.locator('.replay input[type=range]');
+  await eventually(async () => {
+    await scrub.press('Home');
+    assert.notEqual(await place(), held);
+  });
+  await eventually(async () => {
+    await scrub.press('End');
+    assert.notEqual(await page.locator('.about').innerText(), shown);
+  });
   assert.ok(Number(state(page).at) > 0);
   await page.keyboard.press('l');
   await eventually(() => assert.equal(state(page).at, undefined));
