@@ -39,8 +39,8 @@ func run() error {
 		test("bpf.test", nil),
 		test("agent.test", nil),
 		test("weir.test", nil, "-test.run=^TestUpCountsTheDemo$"),
-		// As a user who may do only what docs/kernels.md says is needed; the test
-		// that is left out makes cgroups of its own.
+		// As a user who may do only what docs/kernels.md says is needed; the tests
+		// that are left out make cgroups and file systems of their own.
 		test("bpf.test", &syscall.SysProcAttr{
 			Credential:  &syscall.Credential{Uid: nobody, Gid: nobody},
 			AmbientCaps: capabilities(unix.ByteSliceToString(u.Release[:])),
