@@ -23,6 +23,9 @@ const (
 
 // batch is everything read since the last commit.
 type batch struct {
+	window  int64 // how wide windows are, nanoseconds
+	subject func(namespace, workload string) string
+
 	series    map[seriesKey]*series
 	workloads map[[3]uint32]struct{}
 	losses    []proto.Loss
@@ -34,8 +37,9 @@ type batch struct {
 	free    []*series
 }
 
-func newBatch() *batch {
+func newBatch(window int64, subject func(namespace, workload string) string) *batch {
 	return &batch{
+		window: window, subject: subject,
 		series: make(map[seriesKey]*series), workloads: make(map[[3]uint32]struct{}), symbols: newSymbols(),
 	}
 }
@@ -47,17 +51,34 @@ func (b *batch) full() bool {
 
 // add counts an event that ended at endNS.
 func (b *batch) add(e *proto.Event, endNS int64, lossy bool) {
-	k := b.symbols.key(e, endNS)
-	s := b.series[k]
-	if s == nil {
-		s = b.newSeries(&k)
-	}
+	s := b.of(b.symbols.key(e, floor(endNS, b.window)))
 	s.add(e, endNS, lossy)
+	b.grown(s)
+	b.events++
+}
+
+// addPoint adds a workload's delta of narrower windows.
+func (b *batch) addPoint(l *proto.Latency, p *proto.Point) {
+	s := b.of(b.symbols.pointKey(l, p, floor(p.StartNS, b.window)))
+	s.merge(p)
+	b.grown(s)
+	b.events += p.Hist.Count
+}
+
+// grown counts buckets that a series got.
+func (b *batch) grown(s *series) {
 	if n := len(s.hist.Buckets) + len(s.wait.Buckets); n != s.buckets {
 		b.bytes += (n - s.buckets) * bucketBytes
 		s.buckets = n
 	}
-	b.events++
+}
+
+// of is the series of a key.
+func (b *batch) of(k seriesKey) *series {
+	if s := b.series[k]; s != nil {
+		return s
+	}
+	return b.newSeries(&k)
 }
 
 func (b *batch) newSeries(k *seriesKey) *series {
@@ -122,7 +143,7 @@ func (b *batch) encode(head proto.Latency) ([]bus.Part, error) {
 		l.Namespace, l.Workload, l.WorkloadKind = first.labels.namespace, first.labels.workload, first.labels.kind
 		n := 0
 		for n < len(all) && all[n].sameWorkload(first) {
-			l.Points = append(l.Points, all[n].point())
+			l.Points = append(l.Points, all[n].point(b.window))
 			n++
 		}
 		all = all[n:]
@@ -131,7 +152,7 @@ func (b *batch) encode(head proto.Latency) ([]bus.Part, error) {
 			return nil, err
 		}
 		for _, data := range messages {
-			parts = append(parts, bus.Part{Subject: proto.LatencySubject(l.Namespace, l.Workload), Data: data})
+			parts = append(parts, bus.Part{Subject: b.subject(l.Namespace, l.Workload), Data: data})
 		}
 	}
 	return parts, nil

@@ -7,6 +7,8 @@ type metrics struct {
 	duplicates, gaps, expired, undecodable, forgotten prometheus.Counter
 	foreign                                           prometheus.Counter
 	late, clamped                                     prometheus.Counter
+	rollups                                           prometheus.Counter
+	rollupLag                                         prometheus.Gauge
 	lag, watermark                                    *prometheus.GaugeVec
 }
 
@@ -21,6 +23,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		r.MustRegister(g)
 		return g
 	}
+	rollupLag := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "weir", Subsystem: "aggregator", Name: "rollup_lag_messages", Help: "Messages of WEIR_LATENCY not yet rolled up by this process.",
+	})
+	r.MustRegister(rollupLag)
 	return &metrics{
 		commits:     counter("commits_total", "Atomic batches stored."),
 		messages:    counter("messages_total", "Latency messages stored."),
@@ -33,6 +39,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		forgotten:   counter("forgotten_nodes_total", "Nodes forgotten because there were too many."),
 		late:        counter("late_events_total", "Events whose window had been committed: they are deltas of a later commit."),
 		clamped:     counter("clamped_events_total", "Events more than 30 s ahead of the log's clock."),
+		rollups:     counter("rollup_commits_total", "Atomic batches of minutes stored in WEIR_ROLLUP."),
+		rollupLag:   rollupLag,
 		lag:         gauge("lag_frames", "Enriched frames not yet read."),
 		watermark:   gauge("watermark_seconds", "Watermark, unix time."),
 	}

@@ -17,7 +17,7 @@ type Recount struct {
 
 // NewRecount has counted nothing.
 func NewRecount() *Recount {
-	return &Recount{nodes: map[string]proto.NodeMark{}, batch: newBatch(), head: proto.Latency{Commit: 1}}
+	return &Recount{nodes: map[string]proto.NodeMark{}, batch: newBatch(proto.WindowNS, proto.LatencySubject), head: proto.Latency{Commit: 1}}
 }
 
 // Add counts a frame that a stream stored at a time, unless it has been counted.

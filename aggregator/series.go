@@ -20,14 +20,14 @@ type seriesKey struct {
 	peerNamespace, peerWorkload, peerKind, peerService uint32
 }
 
-// key makes the key of an event that ended at endNS.
-func (t *symbols) key(e *proto.Event, endNS int64) seriesKey {
+// key makes the key of an event that ended in a window.
+func (t *symbols) key(e *proto.Event, window int64) seriesKey {
 	here, there := &e.From, &e.To
 	if e.Side == proto.SideServer {
 		here, there = there, here
 	}
 	k := seriesKey{
-		window: windowStart(endNS), side: uint32(e.Side), status: e.Status,
+		window: window, side: uint32(e.Side), status: e.Status,
 		namespace: t.number(here.Namespace), workload: t.number(here.Workload), kind: t.number(here.Kind),
 		method: t.number(e.Method), route: t.number(e.Route), errorType: t.number(e.Error),
 		peerNamespace: t.number(there.Namespace),
@@ -38,6 +38,21 @@ func (t *symbols) key(e *proto.Event, endNS int64) seriesKey {
 		return k
 	}
 	k.peerWorkload, k.peerKind, k.peerService = t.number(there.Workload), t.number(there.Kind), t.number(there.Service)
+	return k
+}
+
+// pointKey makes the key of a delta.
+func (t *symbols) pointKey(l *proto.Latency, p *proto.Point, window int64) seriesKey {
+	status, _ := strconv.ParseUint(p.Attrs[proto.AttrStatus], 10, 32) // 0 if there was none
+	k := seriesKey{
+		window: window, side: uint32(p.Side), status: uint32(status),
+		namespace: t.number(l.Namespace), workload: t.number(l.Workload), kind: t.number(l.WorkloadKind),
+		method: t.number(p.Attrs[proto.AttrMethod]), route: t.number(p.Attrs[proto.AttrRoute]), errorType: t.number(p.Attrs[proto.AttrErrorType]),
+	}
+	if p.Peer != nil {
+		k.peerNamespace, k.peerWorkload = t.number(p.Peer.Namespace), t.number(p.Peer.Workload)
+		k.peerKind, k.peerService = t.number(p.Peer.WorkloadKind), t.number(p.Peer.Service)
+	}
 	return k
 }
 
@@ -65,12 +80,16 @@ func (l *labels) bytes() int {
 		len(l.peer.Workload) + len(l.peer.WorkloadKind) + len(l.peer.Service)
 }
 
-func windowStart(ns int64) int64 {
-	w := ns / proto.WindowNS
-	if ns%proto.WindowNS < 0 {
-		w-- // before 1970: a clock may be anywhere
+func windowStart(ns int64) int64 { return floor(ns, proto.WindowNS) }
+
+// floor is the last multiple of step that isn't after ns, also before 1970: a
+// clock may be anywhere.
+func floor(ns, step int64) int64 {
+	r := ns % step
+	if r < 0 {
+		r += step
 	}
-	return w * proto.WindowNS
+	return ns - r
 }
 
 // isError tells whether the exchanges of the series failed, as OpenTelemetry
@@ -107,27 +126,42 @@ func (s *series) add(e *proto.Event, endNS int64, lossy bool) {
 	}
 	s.lossy = s.lossy || lossy
 	if e.TraceID != "" {
-		s.addExemplar(e, duration, endNS)
+		s.addExemplar(&proto.Exemplar{ValueNS: duration, TimeNS: endNS, TraceID: e.TraceID, SpanID: e.SpanID})
+	}
+}
+
+// merge adds a delta.
+func (s *series) merge(p *proto.Point) {
+	s.hist.Merge(&p.Hist)
+	if p.Parts.Wait != nil {
+		s.wait.Merge(p.Parts.Wait)
+	}
+	s.errors += p.Errors
+	s.parts[0] += p.Parts.WaitNS
+	s.parts[1] += p.Parts.ProcessingNS
+	s.parts[2] += p.Parts.TransferNS
+	s.lossy = s.lossy || p.Lossy
+	for i := range p.Exemplars {
+		s.addExemplar(&p.Exemplars[i])
 	}
 }
 
 // addExemplar keeps the largest, then the latest, then those of the smallest
 // ids: a choice that does not depend on the order of events.
-func (s *series) addExemplar(e *proto.Event, duration, endNS int64) {
-	x := proto.Exemplar{ValueNS: duration, TimeNS: endNS, TraceID: e.TraceID, SpanID: e.SpanID}
+func (s *series) addExemplar(x *proto.Exemplar) {
 	at := len(s.exemplars)
-	for at > 0 && before(&x, &s.exemplars[at-1]) {
+	for at > 0 && before(x, &s.exemplars[at-1]) {
 		at--
 	}
 	if at == proto.MaxExemplars {
 		return
 	}
-	x.TraceID, x.SpanID = strings.Clone(x.TraceID), strings.Clone(x.SpanID)
 	if len(s.exemplars) < proto.MaxExemplars {
 		s.exemplars = append(s.exemplars, proto.Exemplar{})
 	}
 	copy(s.exemplars[at+1:], s.exemplars[at:])
-	s.exemplars[at] = x
+	s.exemplars[at] = *x
+	s.exemplars[at].TraceID, s.exemplars[at].SpanID = strings.Clone(x.TraceID), strings.Clone(x.SpanID)
 }
 
 func before(a, b *proto.Exemplar) bool {
@@ -150,11 +184,11 @@ func (s *series) reset() {
 	*s = series{hist: s.hist, wait: s.wait, exemplars: s.exemplars[:0]}
 }
 
-func (s *series) point() proto.Point {
+func (s *series) point(window int64) proto.Point {
 	k := &s.key
 	p := proto.Point{
 		StartNS:   k.window,
-		WindowNS:  proto.WindowNS,
+		WindowNS:  window,
 		Metric:    proto.MetricHTTPClient,
 		Side:      proto.Side(k.side),
 		Attrs:     s.attrs(),

@@ -36,7 +36,7 @@ type state struct {
 func newState(partition uint32, m *metrics) *state {
 	return &state{
 		m: m, partition: partition, nodes: make(map[string]proto.NodeMark),
-		position: proto.Position{Seq: 1}, batch: newBatch(),
+		position: proto.Position{Seq: 1}, batch: newBatch(proto.WindowNS, proto.LatencySubject),
 	}
 }
 

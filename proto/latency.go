@@ -8,6 +8,9 @@ const LatencyVersion = 1
 // WindowNS is the interval of event time that one histogram covers.
 const WindowNS = int64(10e9)
 
+// RollupNS is the interval that one histogram of WEIR_ROLLUP covers.
+const RollupNS = 6 * WindowNS
+
 // Latency is one workload's histogram deltas of one commit. The sum of all
 // deltas with equal window and series is the window.
 type Latency struct {

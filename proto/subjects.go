@@ -12,6 +12,7 @@ const (
 	StreamRaw      = "WEIR_RAW"
 	StreamEnriched = "WEIR_ENRICHED"
 	StreamLatency  = "WEIR_LATENCY"
+	StreamRollup   = "WEIR_ROLLUP"
 	StreamAlerts   = "WEIR_ALERTS"
 )
 
@@ -21,6 +22,7 @@ const (
 	SubjectsEnriched = "weir.enriched.*"
 	SubjectsLatency  = "weir.latency.>"
 	SubjectsCommit   = "weir.commit.*"
+	SubjectsRollup   = "weir.rollup.>"
 	SubjectsAlert    = "weir.alert.>"
 
 	// SubjectsLive is where committed messages of WEIR_LATENCY are
@@ -28,6 +30,10 @@ const (
 	SubjectsLive = "weir.live.latency.>"
 	LivePrefix   = "weir.live.latency."
 )
+
+// SubjectRollupCommit is the lane of the roll-ups: their commit records. There is
+// one for all partitions.
+const SubjectRollupCommit = "weir.rollup-commit"
 
 // Headers of a message on a lane.
 const (
@@ -107,6 +113,11 @@ func CommitSubject(partition uint32) string { return "weir.commit." + PartitionT
 // LatencySubject is where a workload's histogram deltas are.
 func LatencySubject(namespace, workload string) string {
 	return "weir.latency." + Token(namespace) + "." + Token(workload)
+}
+
+// RollupSubject is where a workload's histogram deltas of a minute are.
+func RollupSubject(namespace, workload string) string {
+	return "weir.rollup." + Token(namespace) + "." + Token(workload)
 }
 
 // LiveSubject is where the same messages are republished once committed.

@@ -22,18 +22,20 @@ const (
 	defaultRawBytes      = 1 << 30
 	defaultEnrichedBytes = 2 << 30
 	defaultLatencyBytes  = 3 << 30
+	defaultRollupBytes   = 1 << 30
 	alertBytes           = 64 << 20
 	bucketBytes          = 16 << 20
 )
 
 // Layout is what an install decides about its streams. Bytes are bounds on
-// disk, reserved by the server; 0 means 1, 2 and 3 GiB.
+// disk, reserved by the server; 0 means 1, 2, 3 and 1 GiB.
 type Layout struct {
 	Partitions    int // power of two, 1 … 64, for life; 0 means 1
 	Replicas      int // 0 means 1
 	RawBytes      int64
 	EnrichedBytes int64
 	LatencyBytes  int64
+	RollupBytes   int64
 }
 
 func (l Layout) withDefaults() (Layout, error) {
@@ -47,7 +49,7 @@ func (l Layout) withDefaults() (Layout, error) {
 	for _, d := range []struct {
 		bytes *int64
 		def   int64
-	}{{&l.RawBytes, defaultRawBytes}, {&l.EnrichedBytes, defaultEnrichedBytes}, {&l.LatencyBytes, defaultLatencyBytes}} {
+	}{{&l.RawBytes, defaultRawBytes}, {&l.EnrichedBytes, defaultEnrichedBytes}, {&l.LatencyBytes, defaultLatencyBytes}, {&l.RollupBytes, defaultRollupBytes}} {
 		if *d.bytes <= 0 {
 			*d.bytes = d.def
 		}
@@ -70,8 +72,13 @@ func (l Layout) streams() []jetstream.StreamConfig {
 	latency.DenyDelete, latency.DenyPurge = true, true
 	latency.RePublish = &jetstream.RePublish{Source: proto.SubjectsLatency, Destination: proto.SubjectsLive}
 
+	rollup := l.stream(proto.StreamRollup, 24*time.Hour, l.RollupBytes, proto.SubjectsRollup, proto.SubjectRollupCommit)
+	rollup.AllowAtomicPublish = true
+	rollup.Compression = jetstream.S2Compression
+	rollup.DenyDelete, rollup.DenyPurge = true, true
+
 	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert)
-	return []jetstream.StreamConfig{raw, enriched, latency, alerts}
+	return []jetstream.StreamConfig{raw, enriched, latency, rollup, alerts}
 }
 
 func (l Layout) stream(name string, maxAge time.Duration, maxBytes int64, subjects ...string) jetstream.StreamConfig {

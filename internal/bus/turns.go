@@ -30,30 +30,35 @@ func (c *Conn) Turns(ctx context.Context, service, holder string, work func(ctx 
 	for p := range uint32(n) {
 		g.Go(func() error {
 			key := service + "." + proto.PartitionToken(p)
-			wait := newBackOff()
-			for ctx.Err() == nil {
-				started := time.Now()
-				err := c.turn(ctx, LeaseConfig{Key: key, Holder: holder}, p, work)
-				if errors.Is(err, ErrStop) || errors.Is(err, nats.ErrConnectionClosed) {
-					return fmt.Errorf("partition %s: %w", proto.PartitionToken(p), err)
-				}
-				if err != nil && ctx.Err() == nil {
-					c.log.Warn("turn_ended", "lease", key, "error", err)
-				}
-				if time.Since(started) > time.Minute {
-					wait = newBackOff()
-				}
-				if wait.sleep(ctx) != nil {
-					break
-				}
-			}
-			return nil
+			return c.Turn(ctx, key, holder, func(ctx context.Context) error { return work(ctx, p) })
 		})
 	}
 	return g.Wait()
 }
 
-func (c *Conn) turn(ctx context.Context, cfg LeaseConfig, p uint32, work func(context.Context, uint32) error) error {
+// Turn is [Conn.Turns] for one piece of work, which has a lease of its own.
+func (c *Conn) Turn(ctx context.Context, lease, holder string, work func(ctx context.Context) error) error {
+	wait := newBackOff()
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := c.turn(ctx, LeaseConfig{Key: lease, Holder: holder}, work)
+		if errors.Is(err, ErrStop) || errors.Is(err, nats.ErrConnectionClosed) {
+			return fmt.Errorf("%s: %w", lease, err)
+		}
+		if err != nil && ctx.Err() == nil {
+			c.log.Warn("turn_ended", "lease", lease, "error", err)
+		}
+		if time.Since(started) > time.Minute {
+			wait = newBackOff()
+		}
+		if wait.sleep(ctx) != nil {
+			break
+		}
+	}
+	return nil
+}
+
+func (c *Conn) turn(ctx context.Context, cfg LeaseConfig, work func(context.Context) error) error {
 	lease, err := c.Acquire(ctx, cfg)
 	if err != nil {
 		return err
@@ -62,5 +67,5 @@ func (c *Conn) turn(ctx context.Context, cfg LeaseConfig, p uint32, work func(co
 	working, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(lease.lost, cancel)()
-	return work(working, p)
+	return work(working)
 }

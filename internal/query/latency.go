@@ -68,6 +68,11 @@ func Latency(ctx context.Context, c *bus.Conn, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Now.Sub(m.interval.From()) > longAgo {
+		if err := m.readRollups(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.read(ctx, true, func() bool { return false }); err != nil {
 		return nil, err
 	}
@@ -166,7 +171,7 @@ type merge struct {
 	sliding bool             // keep windows apart, so that old ones can go
 	tables  map[int64]*Table // by window's start if sliding, else all in 0
 	losses  []proto.Loss
-	first   int64 // least window's start seen
+	began   int64 // when measuring began, if that is still known, else 0
 }
 
 func newMerge(ctx context.Context, c *bus.Conn, o Options) (*merge, error) {
@@ -178,9 +183,13 @@ func newMerge(ctx context.Context, c *bus.Conn, o Options) (*merge, error) {
 	if err != nil {
 		return nil, err
 	}
+	began, err := Began(ctx, c, info, o.Selection.Subject())
+	if err != nil {
+		return nil, err
+	}
 	return &merge{
 		conn: c, options: o, interval: o.Interval.Windows(), stream: info, progress: p,
-		tables: map[int64]*Table{}, first: 1<<63 - 1,
+		tables: map[int64]*Table{}, began: began,
 	}, nil
 }
 
@@ -229,29 +238,32 @@ func (m *merge) add(msg *bus.Message) (bool, error) {
 			return false, err
 		}
 		m.progress.Saw(commit, msg.Time)
-		for _, l := range commit.Loss {
-			if m.interval.Contains(l.StartNS) {
-				m.losses = append(m.losses, l)
-			}
-		}
+		m.lose(commit)
 		return true, nil
 	}
 	latency, err := proto.DecodeLatency(msg.Data)
 	if err != nil {
 		return false, err
 	}
-	if !m.options.Selection.Matches(latency.Namespace, latency.Workload, latency.WorkloadKind) {
-		return false, nil
-	}
-	for i := range latency.Points {
-		p := &latency.Points[i]
-		if !m.interval.Contains(p.StartNS) || !m.options.Selection.MatchesSide(p.Side) {
-			continue
-		}
-		m.first = min(m.first, p.StartNS)
-		m.table(p.StartNS).Add(latency, p)
-	}
+	m.addPoints(latency, m.interval)
 	return false, nil
+}
+
+// addPoints adds the deltas of an interval that are asked for.
+func (m *merge) addPoints(l *proto.Latency, within Interval) {
+	for i := range l.Points {
+		if p := &l.Points[i]; within.Contains(p.StartNS) && m.options.Selection.covers(l, p) {
+			m.table(p.StartNS).Add(l, p)
+		}
+	}
+}
+
+func (m *merge) lose(commit *proto.Commit) {
+	for _, l := range commit.Loss {
+		if m.interval.Contains(l.StartNS) {
+			m.losses = append(m.losses, l)
+		}
+	}
 }
 
 func (m *merge) table(start int64) *Table {
@@ -305,12 +317,8 @@ func (m *merge) measured(now time.Time) (since, until int64) {
 	if counted, idle := m.progress.Until(); !idle && counted > since {
 		until = min(until, counted)
 	}
-	if m.stream.FirstSeq <= 1 && !m.stream.FirstTime.IsZero() {
-		// The first commit comes a window and a little after the first event.
-		began := floor(m.stream.FirstTime.Add(-Settled).UnixNano() - proto.WindowNS)
-		if began = min(began, m.first); began < until {
-			since = max(since, began)
-		}
+	if m.began < until {
+		since = max(since, m.began)
 	}
 	return since, until
 }

@@ -36,14 +36,24 @@ func (s Selection) MatchesSide(side proto.Side) bool {
 
 // Subject matches the latency messages that may hold what is asked for. Tokens
 // are not unique, so a message's names still have to be compared.
-func (s Selection) Subject() string {
+func (s Selection) Subject() string { return "weir.latency." + s.tokens() }
+
+// rollupSubject is [Selection.Subject] in WEIR_ROLLUP.
+func (s Selection) rollupSubject() string { return "weir.rollup." + s.tokens() }
+
+func (s Selection) tokens() string {
 	token := func(name string) string {
 		if name == "" {
 			return "*"
 		}
 		return proto.Token(name)
 	}
-	return "weir.latency." + token(s.Namespace) + "." + token(s.Workload)
+	return token(s.Namespace) + "." + token(s.Workload)
+}
+
+// covers reports whether a workload's delta is asked for.
+func (s Selection) covers(l *proto.Latency, p *proto.Point) bool {
+	return s.Matches(l.Namespace, l.Workload, l.WorkloadKind) && s.MatchesSide(p.Side)
 }
 
 // Near returns at most three of the names that resemble one, best first: what
