@@ -93,14 +93,7 @@ func readMinutes(t *testing.T, c *bus.Conn, stream string) (all *minutes, commit
 // checkRollup waits until all of WEIR_LATENCY is rolled up, and compares.
 func checkRollup(t *testing.T, c *bus.Conn) []*proto.Commit {
 	t.Helper()
-	bustest.Eventually(t, func() bool {
-		info, err := c.StreamInfo(t.Context(), proto.StreamLatency)
-		if err != nil {
-			return false
-		}
-		last, err := c.LastMessages(t.Context(), proto.StreamRollup, proto.SubjectRollupCommit)
-		return err == nil && len(last) == 1 && last[0].Src == info.LastSeq
-	}, "not everything is rolled up")
+	bustest.WaitRolledUp(t, c)
 	want, _ := readMinutes(t, c, proto.StreamLatency)
 	got, commits := readMinutes(t, c, proto.StreamRollup)
 	if len(want.points) == 0 || len(got.points) != len(want.points) {

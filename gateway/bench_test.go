@@ -39,9 +39,7 @@ func BenchmarkTake(b *testing.B) {
 	for b.Loop() {
 		for _, l := range all {
 			c.mu.Lock()
-			for i := range l.Points {
-				c.add(l, &l.Points[i])
-			}
+			c.add(l, allLevels)
 			c.mu.Unlock()
 		}
 	}

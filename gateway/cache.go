@@ -15,9 +15,6 @@ import (
 const (
 	maxSeries = 100_000 // then peers, and then operations, are merged
 
-	// ramp is the start of a stream whose windows have lost their first deltas
-	// to the stream's age limit.
-	ramp = time.Minute
 	kept = 24 * time.Hour
 )
 
@@ -43,8 +40,9 @@ type cache struct {
 	progress *query.Progress
 	newest   time.Time // when the stream stored the last message read
 	stream   bus.StreamInfo
-	first    int64   // start of the earliest window seen
-	loaded   int64   // before it the history isn't read yet; 0 if all is
+	oldest   int64   // of a minute and more: before it windows have lost deltas to the streams' limits
+	first    int64   // start of the earliest window seen in WEIR_LATENCY
+	loaded   []int64 // by level: before it the history isn't read yet; 0 if all is
 	loading  float64 // share of the history that was read
 	problem  string  // why nothing can be read, "" if it can
 	changed  chan struct{}
@@ -62,7 +60,7 @@ func (c *cache) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.series, c.ids = nil, map[query.Key]uint32{}
-	c.levels, c.since = nil, make([]int64, len(widths))
+	c.levels, c.since, c.loaded = nil, make([]int64, len(widths)), make([]int64, len(widths))
 	for _, w := range widths {
 		c.levels = append(c.levels, newLevel(int64(w.step)))
 	}
@@ -84,8 +82,17 @@ func (c *cache) change() (<-chan struct{}, uint64) {
 	return c.changed, c.changes
 }
 
-// take takes a message in. Live ones are shown at once.
-func (c *cache) take(m *bus.Message, live bool) error {
+// part is some of the levels: from the first, and before the end.
+type part struct{ first, end int }
+
+var (
+	allLevels = part{0, len(widths)}
+	finest    = part{0, 1}
+	coarser   = part{1, len(widths)} // of a minute and more
+)
+
+// take takes a message of WEIR_LATENCY in. Live ones are shown at once.
+func (c *cache) take(m *bus.Message, to part, live bool) error {
 	if strings.HasPrefix(m.Subject, "weir.commit.") {
 		commit, err := proto.DecodeCommit(m.Data)
 		if err != nil {
@@ -94,13 +101,7 @@ func (c *cache) take(m *bus.Message, live bool) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.progress.Saw(commit, m.Time)
-		for _, l := range commit.Loss {
-			for i, level := range c.levels {
-				if c.wanted(i, l.StartNS) {
-					level.lose(l)
-				}
-			}
-		}
+		c.lose(commit, to)
 		if live {
 			c.newest = m.Time
 			c.trim()
@@ -115,17 +116,45 @@ func (c *cache) take(m *bus.Message, live bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range latency.Points {
-		c.add(latency, &latency.Points[i])
+		c.first = min(c.first, latency.Points[i].StartNS)
 	}
+	c.add(latency, to)
 	return nil
 }
 
-func (c *cache) add(l *proto.Latency, p *proto.Point) {
-	id := c.id(query.NewKey(l, p))
-	c.first = min(c.first, p.StartNS)
-	for i, level := range c.levels {
-		if c.wanted(i, p.StartNS) {
-			level.add(id, p)
+// takeRollup takes a commit of WEIR_ROLLUP in.
+func (c *cache) takeRollup(r *query.Rollup) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lose(r.Record, coarser)
+	for _, l := range r.Messages {
+		c.add(l, coarser)
+		if c.stream.FirstSeq > 1 { // else when measuring began is known to the window
+			for i := range l.Points {
+				c.first = min(c.first, l.Points[i].StartNS)
+			}
+		}
+	}
+}
+
+func (c *cache) add(l *proto.Latency, to part) {
+	for n := range l.Points {
+		p := &l.Points[n]
+		id := c.id(query.NewKey(l, p))
+		for i := to.first; i < to.end; i++ {
+			if c.wanted(i, p.StartNS) {
+				c.levels[i].add(id, p)
+			}
+		}
+	}
+}
+
+func (c *cache) lose(commit *proto.Commit, to part) {
+	for _, l := range commit.Loss {
+		for i := to.first; i < to.end; i++ {
+			if c.wanted(i, l.StartNS) {
+				c.levels[i].lose(l)
+			}
 		}
 	}
 }
@@ -173,11 +202,11 @@ func (c *cache) trim() {
 // covered is the time from which on a level is whole.
 func (c *cache) covered(level int) int64 {
 	l := c.levels[level]
-	from := max(c.loaded, c.since[level], l.floor(c.now().Add(-widths[level].keep).UnixNano())+l.step)
-	if c.stream.FirstSeq > 1 {
-		from = max(from, c.stream.FirstTime.Add(ramp).UnixNano())
+	from := max(c.loaded[level], c.since[level], l.floor(c.now().Add(-widths[level].keep).UnixNano())+l.step)
+	if level == 0 {
+		return max(from, query.Oldest(c.stream))
 	}
-	return from
+	return max(from, c.oldest)
 }
 
 // complete is the end of the last window that everything is counted of.
@@ -190,13 +219,38 @@ func (c *cache) complete() int64 {
 	return query.Floor(now, proto.WindowNS)
 }
 
-// began is when measuring began, if that is still known, else 0: the first
-// commit comes a window and a little after the first event.
+// began is when measuring began, if that is still known, else 0, as
+// [query.Began] says.
 func (c *cache) began() int64 {
-	if c.stream.FirstSeq > 1 || c.stream.FirstTime.IsZero() || c.loaded > 0 {
+	if c.stream.FirstSeq > 1 || c.stream.FirstTime.IsZero() {
 		return 0
 	}
 	return min(c.first, query.Floor(c.stream.FirstTime.Add(-query.Settled).UnixNano()-proto.WindowNS, proto.WindowNS))
+}
+
+// tally is what is in an interval, if the levels of a minute and more know.
+type tally struct {
+	known          bool
+	requests, lost uint64
+}
+
+// count counts an interval of whole windows of the coarsest level.
+func (c *cache) count(i query.Interval) (n tally) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var u unpacker
+	for at := coarser.first; at < coarser.end && !n.known; at++ {
+		if n.known = c.covered(at) <= i.FromNS; n.known {
+			s := c.cut(c.levels[at], i)
+			n.lost = s.lost()
+			for _, w := range s.windows {
+				if w != nil {
+					w.each(&u, nil, func(_ uint32, row *query.Row) { n.requests += row.Hist.Count })
+				}
+			}
+		}
+	}
+	return n
 }
 
 // span is an interval of whole windows of one width.
@@ -223,16 +277,15 @@ func (s *span) within(i int) time.Duration {
 func (s *span) table(by query.By, from, to int, wanted func(*query.Key) bool) *query.Table {
 	t := query.NewTable(by)
 	var u unpacker
+	shown := func(id uint32) bool { return wanted == nil || wanted(&s.series[id]) }
 	for _, w := range s.windows[from:to] {
 		if w == nil {
 			continue
 		}
-		w.each(&u, func(id uint32, row *query.Row) {
-			if key := &s.series[id]; wanted == nil || wanted(key) {
-				keyed := *row
-				keyed.Key = *key
-				t.AddRow(&keyed)
-			}
+		w.each(&u, shown, func(id uint32, row *query.Row) {
+			keyed := *row
+			keyed.Key = s.series[id]
+			t.AddRow(&keyed)
 		})
 	}
 	return t
@@ -276,11 +329,11 @@ func (c *cache) view(level int, i query.Interval, show func(*span)) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := c.cut(c.levels[level], i)
-	if from := c.covered(level); from > s.FromNS+int64(ramp) { // the first minute of 24 hours always goes
+	if from := c.covered(level); from > s.FromNS+int64(time.Minute) { // the first minute of 24 hours always goes
 		switch {
 		case c.problem != "":
 			s.missing = c.problem
-		case c.loaded > s.FromNS:
+		case c.loaded[level] > s.FromNS:
 			s.missing = fmt.Sprintf("history is still being read: %.0f %%", 100*c.loading)
 		case c.since[level] > s.FromNS:
 			s.missing = fmt.Sprintf("before %s there was no room in memory (%d MiB)", clock(from), c.limit>>20)
@@ -296,8 +349,8 @@ func (c *cache) detailed(l *level, i query.Interval, show func(*span)) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := c.cut(l, i)
-	if c.stream.FirstSeq > 1 && s.FromNS < c.stream.FirstTime.Add(ramp).UnixNano() {
-		s.missing = fmt.Sprintf("older than %s has expired", clock(c.stream.FirstTime.Add(ramp).UnixNano()))
+	if oldest := query.Oldest(c.stream); s.FromNS < oldest {
+		s.missing = fmt.Sprintf("older than %s has expired", clock(oldest))
 	}
 	show(s)
 }

@@ -20,7 +20,7 @@ const (
 	maxChunks     = 12
 	chunkBytes    = 64 << 20
 	chunkTime     = 15 * time.Second
-	afterwards    = 5 * time.Minute // how long deltas may come after the time they are of; the coarser levels have all
+	afterwards    = 5 * time.Minute // how long deltas may come after the time they are of, if the coarser levels don't know
 	chunksAtATime = 2
 )
 
@@ -37,6 +37,7 @@ type details struct {
 
 // chunk is ten minutes of the finest windows. level is set once done is closed.
 type chunk struct {
+	want  tally // what it has to hold
 	done  chan struct{}
 	level *level
 	err   error
@@ -67,23 +68,27 @@ func (d *details) level(ctx context.Context, i query.Interval) (*level, error) {
 	return joined, nil
 }
 
-// chunk starts reading one if it isn't there. What failed is forgotten.
+// chunk starts reading one if it isn't there, or more has come for it since.
+// What failed is forgotten.
 func (d *details) chunk(ctx context.Context, start int64) *chunk {
+	i := query.Interval{FromNS: start, ToNS: start + int64(chunkWidth)}
+	want := d.cache.count(i)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.chunks[start]
-	if c == nil {
-		c = &chunk{done: make(chan struct{})}
+	if c == nil || c.want != want {
+		c = &chunk{want: want, done: make(chan struct{})}
 		d.chunks[start] = c
 		d.evict()
 		go func() { // it ends after chunkTime at the latest, and others may wait for it
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), chunkTime)
 			defer cancel()
-			c.level, c.err = d.read(ctx, query.Interval{FromNS: start, ToNS: start + int64(chunkWidth)})
-			young := d.cache.now().UnixNano() < start+int64(chunkWidth+afterwards)
-			if c.err != nil || young { // more may come
+			c.level, c.err = d.read(ctx, i, want)
+			if c.err != nil || !want.known {
 				d.mu.Lock()
-				delete(d.chunks, start)
+				if d.chunks[start] == c {
+					delete(d.chunks, start)
+				}
 				d.mu.Unlock()
 			}
 			close(c.done)
@@ -105,9 +110,9 @@ func (d *details) evict() {
 	}
 }
 
-// read reads a chunk: until every partition has counted what ended before its
-// end, and a little more.
-func (d *details) read(ctx context.Context, i query.Interval) (*level, error) {
+// read reads a chunk: until it holds what the coarser levels know of, however
+// late that came.
+func (d *details) read(ctx context.Context, i query.Interval, want tally) (*level, error) {
 	select {
 	case d.slots <- struct{}{}:
 		defer func() { <-d.slots }()
@@ -121,21 +126,20 @@ func (d *details) read(ctx context.Context, i query.Interval) (*level, error) {
 		return nil, fmt.Errorf("read the past of %s: %w", clock(i.FromNS), err)
 	}
 	defer r.Close()
-	l := newLevel(proto.WindowNS)
-	for {
+	l, got := newLevel(proto.WindowNS), tally{known: true}
+	for got != want {
 		m, err := r.Next(ctx)
 		switch {
 		case errors.Is(err, io.EOF):
 			l.packAll()
-			return l, nil
+			return l, nil // the rest has expired
 		case errors.Is(err, context.DeadlineExceeded):
 			return nil, fmt.Errorf("read the past of %s: it takes longer than %s: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkTime)
 		case err != nil:
 			return nil, fmt.Errorf("read the past of %s: %w", clock(i.FromNS), err)
 		}
-		if m.Time.After(i.To().Add(afterwards)) {
-			l.packAll()
-			return l, nil
+		if !want.known && m.Time.After(i.To().Add(afterwards)) {
+			break
 		}
 		if m.Foreign {
 			continue
@@ -143,17 +147,20 @@ func (d *details) read(ctx context.Context, i query.Interval) (*level, error) {
 		if l.bytes > chunkBytes {
 			return nil, fmt.Errorf("read the past of %s: more than %d MiB: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkBytes>>20)
 		}
-		d.take(l, &m, i)
+		d.take(l, &m, i, &got)
 	}
+	l.packAll()
+	return l, nil
 }
 
 // take takes a message into a level. What can't be read was counted before.
-func (d *details) take(l *level, m *bus.Message, i query.Interval) {
+func (d *details) take(l *level, m *bus.Message, i query.Interval, got *tally) {
 	if strings.HasPrefix(m.Subject, "weir.commit.") {
 		if commit, err := proto.DecodeCommit(m.Data); err == nil {
 			for _, loss := range commit.Loss {
 				if i.Contains(loss.StartNS) {
 					l.lose(loss)
+					got.lost += loss.Count
 				}
 			}
 		}
@@ -172,5 +179,6 @@ func (d *details) take(l *level, m *bus.Message, i query.Interval) {
 		id := d.cache.id(query.NewKey(latency, p))
 		d.cache.mu.Unlock()
 		l.add(id, p)
+		got.requests += p.Hist.Count
 	}
 }

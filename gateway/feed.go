@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,14 +76,23 @@ func (f *feed) read(ctx context.Context) error {
 		return err
 	}
 	now := f.cache.now()
-	cut, err := f.firstAfter(ctx, now.Add(-recent))
+	began, err := query.Began(ctx, f.bus, f.cache.stream, proto.SubjectsLatency)
 	if err != nil {
 		return err
 	}
-	f.cache.begin(partitions, last, now.Add(-recent+ramp).UnixNano())
+	cut, rolledUp, err := f.split(ctx, now)
+	if err != nil {
+		return err
+	}
+	f.cache.begin(partitions, last, began, now.Add(-recent+time.Minute).UnixNano())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.follow(ctx, cut) })
-	g.Go(func() error { return f.history(ctx, now.Add(-kept-early), cut) })
+	if rolledUp {
+		g.Go(func() error { return f.rollups(ctx, now, cut) })
+		g.Go(func() error { return f.history(ctx, now.Add(-widths[0].keep-early), cut, finest) })
+	} else {
+		g.Go(func() error { return f.history(ctx, now.Add(-kept-early), cut, allLevels) })
+	}
 	g.Go(func() error {
 		for {
 			select {
@@ -100,10 +110,16 @@ func (f *feed) read(ctx context.Context) error {
 
 // begin starts with the newest commit records. The history before loaded is
 // read later.
-func (c *cache) begin(partitions int, commits []bus.Message, loaded int64) {
+func (c *cache) begin(partitions int, commits []bus.Message, began, loaded int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.progress, c.loaded, c.loading, c.problem = query.NewProgress(partitions), loaded, 0, ""
+	c.progress, c.loading, c.problem = query.NewProgress(partitions), 0, ""
+	for i := range c.loaded {
+		c.loaded[i] = loaded
+	}
+	if began > 0 {
+		c.first = min(c.first, began)
+	}
 	for _, m := range commits {
 		if commit, err := proto.DecodeCommit(m.Data); err == nil {
 			c.progress.Saw(commit, m.Time)
@@ -113,19 +129,79 @@ func (c *cache) begin(partitions int, commits []bus.Message, loaded int64) {
 	c.notify()
 }
 
-// look finds out where the stream begins now.
+// look finds out where the streams begin now.
 func (f *feed) look(ctx context.Context) error {
 	info, err := f.bus.StreamInfo(ctx, proto.StreamLatency)
 	if err != nil {
 		return err
 	}
+	oldest := query.Oldest(info)
+	if rollup, err := f.bus.StreamInfo(ctx, proto.StreamRollup); err == nil && query.Oldest(rollup) > 0 {
+		oldest = min(oldest, query.Oldest(rollup))
+	}
 	f.cache.mu.Lock()
-	f.cache.stream = info
+	f.cache.stream, f.cache.oldest = info, oldest
 	f.cache.mu.Unlock()
 	return nil
 }
 
 var subjects = []string{proto.SubjectsLatency, proto.SubjectsCommit}
+
+// split is where what is followed begins, about ten minutes ago: a sequence of
+// WEIR_LATENCY. If it is a position of a roll-up, the history before is in those.
+func (f *feed) split(ctx context.Context, now time.Time) (cut uint64, rolledUp bool, err error) {
+	if cut, err = f.firstAfter(ctx, now.Add(-recent)); err != nil {
+		return 0, false, err
+	}
+	last, err := query.LastRollup(ctx, f.bus)
+	if err != nil || last == nil || last.Position.Seq < cut {
+		return cut, false, err // it is far behind
+	}
+	r, err := f.bus.Read(ctx, bus.ReadConfig{
+		Stream: proto.StreamRollup, Subjects: []string{proto.SubjectRollupCommit}, StartTime: now.Add(-kept - early), StopAtEnd: true,
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	defer r.Close()
+	for n := 0; ; n++ {
+		m, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return last.Position.Seq, true, nil
+		}
+		if err != nil {
+			return 0, false, err
+		}
+		record, err := proto.DecodeCommit(m.Data)
+		switch {
+		case m.Foreign || err != nil:
+			continue
+		case n > 0 && record.Seq == 1: // it began anew: what comes before counts no longer
+			return cut, false, nil
+		case m.Time.After(now.Add(-recent)) && record.Position.Seq >= cut:
+			return record.Position.Seq, true, nil
+		}
+	}
+}
+
+// rollups reads the minutes of what WEIR_LATENCY holds before a sequence.
+func (f *feed) rollups(ctx context.Context, now time.Time, to uint64) error {
+	started := f.cache.now()
+	commits := 0
+	err := query.Rollups(ctx, f.bus, proto.SubjectsRollup, now.Add(-kept-early), func(r *query.Rollup) bool {
+		f.cache.takeRollup(r)
+		if commits++; commits%16 == 0 {
+			f.cache.progressed(max(0, float64(r.Record.LogNS-now.Add(-kept).UnixNano())/float64(kept)))
+		}
+		return r.Record.Position.Seq < to
+	})
+	if err != nil {
+		return err
+	}
+	f.cache.historyRead(coarser)
+	f.log.Info("rollups_read", "commits", commits, "took", f.cache.now().Sub(started).Round(time.Millisecond).String())
+	return nil
+}
 
 // firstAfter is the sequence of the first message stored at a time or later;
 // one above the last if there is none.
@@ -158,12 +234,12 @@ func (f *feed) follow(ctx context.Context, from uint64) error {
 		if err != nil {
 			return err
 		}
-		f.take(&m, true)
+		f.take(&m, allLevels, true)
 	}
 }
 
 // history reads what was stored from a time on, up to a sequence.
-func (f *feed) history(ctx context.Context, from time.Time, to uint64) error {
+func (f *feed) history(ctx context.Context, from time.Time, to uint64, levels part) error {
 	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: from, StopAtEnd: true})
 	if err != nil {
 		return err
@@ -182,12 +258,12 @@ func (f *feed) history(ctx context.Context, from time.Time, to uint64) error {
 		if first == 0 {
 			first = m.Sequence
 		}
-		f.take(&m, false)
-		if read++; read%1024 == 0 {
+		f.take(&m, levels, false)
+		if read++; read%1024 == 0 && levels == allLevels {
 			f.cache.progressed(float64(m.Sequence-first) / float64(to-first))
 		}
 	}
-	f.cache.historyRead()
+	f.cache.historyRead(levels)
 	f.log.Info("history_read", "messages", read, "took", f.cache.now().Sub(started).Round(time.Millisecond).String())
 	return nil
 }
@@ -200,20 +276,25 @@ func (c *cache) progressed(share float64) {
 	c.notify()
 }
 
-func (c *cache) historyRead() {
+func (c *cache) historyRead(levels part) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded, c.loading = 0, 1
+	for i := levels.first; i < levels.end; i++ {
+		c.loaded[i] = 0
+	}
+	if slices.Max(c.loaded) == 0 {
+		c.loading = 1
+	}
 	c.trim()
 	c.notify()
 }
 
 // take counts what can't be read instead of stopping: the rest can.
-func (f *feed) take(m *bus.Message, live bool) {
+func (f *feed) take(m *bus.Message, to part, live bool) {
 	if m.Foreign {
 		return
 	}
-	if err := f.cache.take(m, live); err != nil {
+	if err := f.cache.take(m, to, live); err != nil {
 		f.metrics.undecodable.Inc()
 		f.log.Debug("message_skipped", "error", fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err))
 	}

@@ -106,14 +106,18 @@ func (l *level) packAll() {
 	}
 }
 
-// each calls show for every series of a window; the row is valid until it
-// returns, and without a key.
-func (w *window) each(u *unpacker, show func(id uint32, row *query.Row)) {
+// each calls show for every series of a window that is wanted, nil for all; the
+// row is valid until it returns, and without a key.
+func (w *window) each(u *unpacker, wanted func(id uint32) bool, show func(id uint32, row *query.Row)) {
 	for id, row := range w.rows {
-		show(id, row)
+		if wanted == nil || wanted(id) {
+			show(id, row)
+		}
 	}
 	for id, cell := range w.cells {
-		show(id, u.unpack(cell))
+		if wanted == nil || wanted(id) {
+			show(id, u.unpack(cell))
+		}
 	}
 }
 

@@ -80,7 +80,7 @@ func TestCacheIsBounded(t *testing.T) {
 		for _, w := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 			l := delta(w, "/", now.Add(-ago))
 			c.mu.Lock()
-			c.add(l, &l.Points[0])
+			c.add(l, allLevels)
 			c.trim()
 			c.mu.Unlock()
 		}

@@ -119,6 +119,20 @@ func ReadCommits(t testing.TB, c *bus.Conn) []*proto.Commit {
 	return out
 }
 
+// WaitRolledUp waits until a commit of WEIR_ROLLUP includes everything that is in
+// WEIR_LATENCY.
+func WaitRolledUp(t testing.TB, c *bus.Conn) {
+	t.Helper()
+	Eventually(t, func() bool {
+		info, err := c.StreamInfo(t.Context(), proto.StreamLatency)
+		if err != nil {
+			return false
+		}
+		last, err := c.LastMessages(t.Context(), proto.StreamRollup, proto.SubjectRollupCommit)
+		return err == nil && len(last) == 1 && last[0].Src == info.LastSeq
+	}, "not everything is rolled up")
+}
+
 // ReadAll reads what Weir's writers put into a stream that it holds now.
 func ReadAll(t testing.TB, c *bus.Conn, stream, subjects string) []bus.Message {
 	t.Helper()

@@ -17,9 +17,6 @@ const (
 	// early is how much earlier than an interval its messages may have been
 	// stored: the clock of a node may be ahead of the stream's by this much.
 	early = 30 * time.Second
-	// ramp is the start of a stream whose windows have lost their first deltas
-	// to the stream's age limit.
-	ramp = time.Minute
 )
 
 // Options say what to read from WEIR_LATENCY.
@@ -171,6 +168,7 @@ type merge struct {
 	sliding bool             // keep windows apart, so that old ones can go
 	tables  map[int64]*Table // by window's start if sliding, else all in 0
 	losses  []proto.Loss
+	oldest  int64 // before it deltas have expired
 	began   int64 // when measuring began, if that is still known, else 0
 }
 
@@ -189,7 +187,7 @@ func newMerge(ctx context.Context, c *bus.Conn, o Options) (*merge, error) {
 	}
 	return &merge{
 		conn: c, options: o, interval: o.Interval.Windows(), stream: info, progress: p,
-		tables: map[int64]*Table{}, began: began,
+		tables: map[int64]*Table{}, began: began, oldest: Oldest(info),
 	}, nil
 }
 
@@ -304,8 +302,8 @@ func (m *merge) result(now time.Time) *Result {
 	}
 	r := &Result{Interval: m.interval, Rows: all.Rows(), Losses: m.losses}
 	r.since, r.until = m.measured(now)
-	if m.stream.FirstSeq > 1 && m.interval.FromNS < m.stream.FirstTime.Add(ramp).UnixNano() {
-		r.Missing = fmt.Sprintf("older than %s has expired", m.stream.FirstTime.Add(ramp).Format(time.TimeOnly))
+	if m.interval.FromNS < m.oldest {
+		r.Missing = fmt.Sprintf("older than %s has expired", time.Unix(0, m.oldest).UTC().Format(time.TimeOnly))
 	}
 	return r
 }

@@ -100,6 +100,13 @@ func (m *merge) readRollups(ctx context.Context) error {
 	if err != nil || last == nil {
 		return err
 	}
+	stream, err := m.conn.StreamInfo(ctx, proto.StreamRollup)
+	if err != nil {
+		return err
+	}
+	if o := Oldest(stream); o > 0 {
+		m.oldest = min(m.oldest, o)
+	}
 	first, end := Floor(m.interval.FromNS, proto.RollupNS), Floor(m.interval.ToNS, proto.RollupNS)
 	whole := Interval{FromNS: first, ToNS: end}
 	if first < m.interval.FromNS {
@@ -147,7 +154,8 @@ func (m *merge) readMinute(ctx context.Context, minute Interval, count uint64) e
 	for seen := uint64(0); seen < count; {
 		msg, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) || err == nil && msg.Sequence >= m.next {
-			return nil // the rest has expired
+			m.oldest = max(m.oldest, minute.ToNS) // the rest has expired
+			return nil
 		}
 		if err != nil {
 			return err
@@ -167,6 +175,19 @@ func (m *merge) readMinute(ctx context.Context, minute Interval, count uint64) e
 		}
 	}
 	return nil
+}
+
+// ramp is the start of a stream whose windows have lost their first deltas to
+// the stream's limits.
+const ramp = time.Minute
+
+// Oldest is the time before which windows have lost deltas to a stream's limits,
+// unix nanoseconds; 0 if it has lost none.
+func Oldest(stream bus.StreamInfo) int64 {
+	if stream.FirstSeq <= 1 {
+		return 0
+	}
+	return stream.FirstTime.Add(ramp).UnixNano()
 }
 
 // Began is when measuring began, unix nanoseconds, if a stream still has its

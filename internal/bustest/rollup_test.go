@@ -1,0 +1,97 @@
+package bustest_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/aggregator"
+	"github.com/weirstream/weir/enricher"
+	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+// What query reads of a long past, with the help of roll-ups, is what the deltas
+// of WEIR_LATENCY sum up to, whatever part of it was rolled up.
+func TestRolledUpIsTheSame(t *testing.T) {
+	s := bustest.Start(t)
+	c := bustest.Connect(t, s.URL)
+	bustest.Provision(t, c, 1, 1)
+	a := newAgent(t, c, "node1", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	var g errgroup.Group
+	g.Go(func() error {
+		return enricher.Run(ctx, enricher.Config{Bus: bustest.Connect(t, s.URL), Holder: "a"}, discard)
+	})
+	g.Go(func() error {
+		return aggregator.Run(ctx, aggregator.Config{Bus: bustest.Connect(t, s.URL), Holder: "a", CommitEvery: 200 * time.Millisecond}, discard)
+	})
+	defer func() {
+		cancel()
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const past = 2 * time.Hour
+	now := time.Now()
+	for i := range 1000 {
+		if err := a.publish(ctx, 40, now.Add(-time.Duration(1000-i)*past/1000).UnixNano()); err != nil {
+			t.Fatal(err)
+		}
+		if i == 500 {
+			bustest.WaitRolledUp(t, c)
+		}
+	}
+	waitCommitted(t, c)
+	var points []*proto.Latency // all of WEIR_LATENCY
+	for _, m := range bustest.ReadAll(t, c, proto.StreamLatency, proto.SubjectsLatency) {
+		l, err := proto.DecodeLatency(m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		points = append(points, l)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for n := range 60 {
+		from := now.Add(-time.Duration(r.Int64N(int64(past))))
+		o := query.Options{
+			Interval: query.Between(from, from.Add(time.Duration(1+r.Int64N(int64(now.Sub(from)))))),
+			By:       query.By{Operation: true, Peer: n%2 == 0, Status: n%3 == 0}, Now: now,
+			Selection: query.Selection{Workload: []string{"", "cart", "front"}[n%3], Side: []string{"", "server"}[n%2]},
+		}
+		if n%5 == 0 { // minutes that aren't cut
+			o.Interval = query.Interval{FromNS: query.Floor(o.Interval.FromNS, proto.RollupNS), ToNS: query.Floor(o.Interval.ToNS, proto.RollupNS) + proto.RollupNS}
+		}
+		got, err := query.Latency(t.Context(), c, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := query.NewTable(o.By)
+		for _, l := range points {
+			for i := range l.Points {
+				if p := &l.Points[i]; o.Interval.Windows().Contains(p.StartNS) && o.Selection.Matches(l.Namespace, l.Workload, l.WorkloadKind) && o.Selection.MatchesSide(p.Side) {
+					want.Add(l, p)
+				}
+			}
+		}
+		if rows := want.Rows(); fmt.Sprintf("%+v", values(got.Rows)) != fmt.Sprintf("%+v", values(rows)) || len(rows) == 0 && o.Interval.ToNS-o.Interval.FromNS > int64(time.Minute) {
+			t.Fatalf("%s to %s, %+v: got\n%+v\nwant\n%+v", o.Interval.From(), o.Interval.To(), o.Selection, values(got.Rows), values(rows))
+		}
+	}
+	bustest.WaitRolledUp(t, c)
+	if last, err := query.LastRollup(t.Context(), c); err != nil || last == nil {
+		t.Errorf("no roll-up fits: %v, %v", last, err)
+	}
+}
+
+func values(rows []*query.Row) (out []query.Row) {
+	for _, r := range rows {
+		out = append(out, *r)
+	}
+	return out
+}
