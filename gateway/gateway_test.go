@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/test/page/shop"
@@ -51,6 +55,7 @@ func TestGateway(t *testing.T) {
 	t.Run("health", func(t *testing.T) { r.as(t).health() })
 	t.Run("mistakes", func(t *testing.T) { r.as(t).mistakes() })
 	t.Run("slow viewers", func(t *testing.T) { r.as(t).slowViewers() })
+	t.Run("late joiner", func(t *testing.T) { r.as(t).joiner() })
 	t.Run("away", func(t *testing.T) { r.as(t).away() })
 }
 
@@ -296,7 +301,7 @@ func (r *rig) health() {
 	if n.Generated != n.Delivered+n.InFlight+lost || lost == 0 || n.Delivered == 0 {
 		r.Errorf("it doesn't add up: %+v", n)
 	}
-	if len(got.Partitions) != 1 || len(got.Streams) != 3 || len(got.Gateway.Levels) != 3 || got.Gateway.NATS == "" {
+	if len(got.Partitions) != 1 || len(got.Streams) != 4 || len(got.Gateway.Levels) != 3 || got.Gateway.NATS == "" {
 		r.Errorf("%+v", got)
 	}
 }
@@ -361,6 +366,49 @@ func (r *rig) slowViewers() {
 	r.get("/api/health?last=1m", http.StatusOK, &h)
 	if h.Gateway.Viewers < 5 || h.Gateway.Followers < 5 {
 		r.Errorf("%+v", h.Gateway)
+	}
+}
+
+// joiner: a gateway that reads the past, of minutes from the roll-ups, says what
+// the one says that was there as it happened.
+func (r *rig) joiner() {
+	bustest.Eventually(r.T, func() bool {
+		record, err := query.LastRollup(r.Context(), r.bus)
+		return err == nil && record != nil
+	}, "nothing is rolled up")
+	joined := *r
+	joined.url = "http://" + bustest.FreeAddr(r.T)
+	page := bustest.Connect(r.T, r.server.URL)
+	ctx, cancel := context.WithCancel(r.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- gateway.Run(ctx, gateway.Config{Bus: page, HTTP: strings.TrimPrefix(joined.url, "http://"), Registry: prometheus.NewRegistry()}, discard)
+	}()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.Error(err)
+		}
+	}()
+	bustest.Eventually(r.T, func() bool {
+		var l struct{ Loaded float64 }
+		joined.stream("live", "", func(_ string, data []byte) bool {
+			if err := json.Unmarshal(data, &l); err != nil {
+				r.Fatal(err)
+			}
+			return false
+		})
+		return l.Loaded == 1
+	}, "the past isn't read")
+	to := time.Now().Add(-time.Minute).Truncate(5 * time.Minute)
+	for _, length := range []time.Duration{5 * time.Minute, 3 * time.Hour, 20 * time.Hour} { // the three widths of windows
+		var want, got any
+		path := fmt.Sprintf("/api/services?from=%d&to=%d", to.Add(-length).UnixMilli(), to.UnixMilli())
+		r.get(path, http.StatusOK, &want)
+		joined.get(path, http.StatusOK, &got)
+		if text := fmt.Sprint(got); text != fmt.Sprint(want) || !strings.Contains(text, "cart") {
+			r.Errorf("%s: got\n%v\nwant\n%v", path, got, want)
+		}
 	}
 }
 

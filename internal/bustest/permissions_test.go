@@ -50,7 +50,7 @@ func everything(t *testing.T, i *installed) {
 	if _, err := conns["agent"].Partitions(t.Context()); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("before the streams are made an agent is told %v", err)
 	}
-	layout := bus.Layout{Partitions: partitions, Replicas: 3, RawBytes: 64 << 20, EnrichedBytes: 64 << 20, LatencyBytes: 64 << 20}
+	layout := bus.Layout{Partitions: partitions, Replicas: 3, RawBytes: 64 << 20, EnrichedBytes: 64 << 20, LatencyBytes: 64 << 20, RollupBytes: 64 << 20}
 	i.provision(t, conns["provisioner"], layout)
 	layout.RawBytes *= 2 // an upgrade that enlarges a stream
 	i.provision(t, conns["provisioner"], layout)
@@ -262,6 +262,8 @@ var allowed = map[string]string{
 	"$KV.WEIR_LEASES.enricher.p00":   "enricher",
 	"weir.latency.shop.cart":         "aggregator",
 	"weir.commit.p00":                "aggregator",
+	"weir.rollup.shop.cart":          "aggregator",
+	"weir.rollup-commit":             "aggregator",
 	"$KV.WEIR_LEASES.aggregator.p00": "aggregator",
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
 
@@ -278,6 +280,7 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.INFO.WEIR_RAW":       "agent enricher aggregator provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ENRICHED":  "aggregator provisioner events",
 	"$JS.API.STREAM.INFO.WEIR_LATENCY":   "aggregator provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_ROLLUP":    "provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner events",
 	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator provisioner",
 
@@ -289,6 +292,7 @@ var allowed = map[string]string{
 
 	"$JS.API.STREAM.MSG.GET.WEIR_ENRICHED": "enricher aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_LATENCY":  "aggregator",
+	"$JS.API.STREAM.MSG.GET.WEIR_ROLLUP":   "aggregator",
 
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.p00.*":         "enricher events",
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.>":             "events",
@@ -297,12 +301,15 @@ var allowed = map[string]string{
 	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c":                   "events",
 	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.commit.*":      "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.latency.>":     "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c":                    "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c":                    "aggregator subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup-commit":  "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup.>":       "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c":                     "subscriber events",
 }
 
 func init() {
 	for stream, readers := range map[string]string{
-		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "subscriber events",
+		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "aggregator subscriber events", "WEIR_ROLLUP": "subscriber events",
 	} {
 		allowed["$JS.API.CONSUMER.MSG.NEXT."+stream+".c"] = readers
 		allowed["$JS.API.CONSUMER.DELETE."+stream+".c"] = readers
@@ -321,13 +328,13 @@ func init() {
 	} {
 		allowed[subject] = users
 	}
-	for _, stream := range streams[:6] {
+	for _, stream := range streams[:7] {
 		allowed["$JS.API.STREAM.CREATE."+stream] = "provisioner"
 		allowed["$JS.API.STREAM.UPDATE."+stream] = "provisioner"
 	}
 }
 
-var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ALERTS", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "OTHER"}
+var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ROLLUP", "WEIR_ALERTS", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "OTHER"}
 
 // subjects are all that there are to publish to: allowed to somebody, or to nobody.
 func subjects() []string {
@@ -339,7 +346,7 @@ func subjects() []string {
 		for _, verb := range []string{"CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"} {
 			all = append(all, "$JS.API.CONSUMER."+verb+"."+s+".c")
 		}
-		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "$KV.>", ">"} {
+		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "$KV.>", ">"} {
 			all = append(all, "$JS.API.CONSUMER.CREATE."+s+".c."+filter)
 		}
 		all = append(all, "$JS.API.CONSUMER.LIST."+s, "$JS.API.CONSUMER.NAMES."+s,
@@ -365,7 +372,7 @@ func listen() map[string]string {
 	who := map[string]string{"weir.seen.p00": "enricher", "weir.live.latency.>": "subscriber events gateway", "weir.live.latency.shop.*": "subscriber events gateway",
 		"weir.api.latency": "gateway", "weir.api.*": "gateway", "$SRV.>": "gateway", "$SRV.PING.weir": "gateway"}
 	for _, s := range []string{
-		">", "*.>", "weir.>", "weir.api.latency.more", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.alert.>", "weir.live.>",
+		">", "*.>", "weir.>", "weir.api.latency.more", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.rollup.>", "weir.alert.>", "weir.live.>",
 		"$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.WEIR_RAW", "$JS.ACK.>", "$JS.EVENT.ADVISORY.>", "$KV.>", "$SYS.>", "_INBOX.>", "_INBOX_*.>",
 	} {
 		who[s] = ""

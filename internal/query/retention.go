@@ -40,7 +40,7 @@ func (r *Retention) Full() time.Duration {
 // Short reports whether the stream is full before the age it should keep.
 func (r *Retention) Short() bool { full := r.Full(); return full > 0 && full < r.MaxAge }
 
-// ReadRetention looks at the three streams that carry events.
+// ReadRetention looks at the streams that carry events and latencies.
 func ReadRetention(ctx context.Context, c *bus.Conn, now time.Time) ([]Retention, error) {
 	var out []Retention
 	for _, s := range []struct {
@@ -50,8 +50,12 @@ func ReadRetention(ctx context.Context, c *bus.Conn, now time.Time) ([]Retention
 		{proto.StreamRaw, []string{proto.SubjectsRaw}},
 		{proto.StreamEnriched, []string{proto.SubjectsEnriched}},
 		{proto.StreamLatency, []string{proto.SubjectsLatency, proto.SubjectsCommit}},
+		{proto.StreamRollup, []string{proto.SubjectsRollup, proto.SubjectRollupCommit}},
 	} {
 		info, err := c.StreamInfo(ctx, s.name)
+		if errors.Is(err, bus.ErrNoStream) && s.name == proto.StreamRollup {
+			continue // an install that was made before there were roll-ups
+		}
 		if err != nil {
 			return nil, err
 		}

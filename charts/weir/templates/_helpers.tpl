@@ -167,7 +167,7 @@ readinessProbe:
   periodSeconds: 5
 {{- end }}
 
-{{- /* Sizes in bytes: raw, enriched, latency, all that the server must hold, volume. */ -}}
+{{- /* Sizes in bytes: raw, enriched, latency, rollup, all that the server must hold, volume. */ -}}
 {{- define "weir.sizes" -}}
 {{- $s := .Values.sizing -}}
 {{- $events := mul 2 (int64 $s.requestsPerSecond) -}}
@@ -175,7 +175,8 @@ readinessProbe:
 {{- $raw := int64 $s.rawBytes | default (mul 7200 (add (mul $events 34) (mul $nodes 10240))) -}}
 {{- $enriched := int64 $s.enrichedBytes | default (mul 14400 (add (mul $events 50) (mul $nodes 12288))) -}}
 {{- $latency := int64 $s.latencyBytes | default (mul 3000000 (int64 $s.series)) -}}
-{{- $store := add $raw $enriched $latency 536870912 -}}
+{{- $rollup := int64 $s.rollupBytes | default (mul 1000000 (int64 $s.series)) -}}
+{{- $store := add $raw $enriched $latency $rollup 536870912 -}}
 {{- $volume := printf "%dGi" (div (add (div (mul $store 5) 4) 1073741823) 1073741824) -}}
 {{- $want := .Values.nats.volume.size | default $volume -}}
 {{- if lt (include "weir.bytes" $want | int64) $store -}}
@@ -184,6 +185,7 @@ readinessProbe:
 raw: {{ $raw }}
 enriched: {{ $enriched }}
 latency: {{ $latency }}
+rollup: {{ $rollup }}
 store: {{ $store }}
 volume: {{ $want }}
 {{- end }}
