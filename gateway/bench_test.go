@@ -1,10 +1,16 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
@@ -80,4 +86,87 @@ func BenchmarkOpen(b *testing.B) {
 		bytes += l.bytes
 	}
 	b.Logf("%d MiB in memory", bytes>>20)
+}
+
+// BenchmarkJoin is a gateway that starts when the streams hold 24 hours of 1,000
+// series: until it has read all of it. The minutes are in WEIR_ROLLUP.
+func BenchmarkJoin(b *testing.B) {
+	server := bustest.Start(b)
+	c := bustest.Connect(b, server.URL)
+	bustest.Provision(b, c, 1, 1)
+	open := func(stream, subject string) *bus.Lane {
+		lane, err := c.OpenLane(b.Context(), bus.LaneConfig{Stream: stream, Subject: subject, Input: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return lane
+	}
+	record := func(seq, position uint64, created, at time.Time) []byte {
+		data, err := proto.EncodeCommit(&proto.Commit{
+			V: 1, Epoch: 1, EpochID: "a", Seq: seq, Position: proto.Position{Seq: position},
+			InputCreatedNS: created.UnixNano(), LogNS: at.UnixNano(), WatermarkNS: at.UnixNano(), Idle: true,
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return data
+	}
+	now := time.Now()
+	counted := open(proto.StreamLatency, proto.CommitSubject(0))
+	if _, err := counted.Publish(b.Context(), record(1, 1, now, now), 1, 1, 0); err != nil {
+		b.Fatal(err)
+	}
+	input, err := c.StreamInfo(b.Context(), proto.StreamLatency)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rollup := open(proto.StreamRollup, proto.SubjectRollupCommit)
+	const minutes = 24 * 60
+	for n := range uint64(minutes) {
+		at := now.Add(time.Duration(n) * time.Minute).Add(-kept).Truncate(time.Minute)
+		var parts []bus.Part
+		for _, l := range messages(at, 60) {
+			l.V = 1
+			for i := range l.Points {
+				l.Points[i].WindowNS = proto.RollupNS
+			}
+			data, err := proto.SplitLatency(l)
+			if err != nil {
+				b.Fatal(err)
+			}
+			parts = append(parts, bus.Part{Subject: proto.RollupSubject(l.Namespace, l.Workload), Data: data[0]})
+		}
+		position := uint64(0) // all but the last are older than what is followed
+		if n == minutes-1 {
+			position = input.LastSeq + 1
+		}
+		if _, err := rollup.Commit(b.Context(), parts, record(n+1, position, input.Created, at), n+1, n+1, 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	stored, err := c.StreamInfo(b.Context(), proto.StreamRollup)
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	for b.Loop() {
+		ctx, cancel := context.WithCancel(b.Context())
+		cache := newCache(1<<30, time.Now)
+		g := &gateway{bus: c, cache: cache, tap: newTap(c, log), answers: newAnswers()}
+		f := &feed{c, cache, newMetrics(prometheus.NewRegistry(), g), log}
+		done := make(chan error, 1)
+		go func() { done <- f.run(ctx) }()
+		for g.live().Loaded < 1 {
+			changed, _ := cache.change()
+			select {
+			case <-changed:
+			case <-time.After(time.Minute):
+				b.Fatal("nothing is read")
+			}
+		}
+		cancel()
+		<-done
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/minutes/benchSeries, "ns/point")
+	b.ReportMetric(float64(stored.Bytes)/1e6, "MB-stored")
 }
