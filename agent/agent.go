@@ -42,6 +42,7 @@ const (
 type Config struct {
 	Node    string // the host's name; the lane's subject ends with it
 	Cluster string
+	Version string // of the program, carried in every frame
 	// Connect is called once the agent measures, and may take its time: what is
 	// measured meanwhile is kept like that of any time when NATS is away. Its
 	// error ends the agent.
@@ -207,7 +208,7 @@ type loop struct {
 
 func newLoop(cfg Config, capture *bpf.Capture, ring *bpf.Ring, routes *route.Templater, out *leftOut, s *spool, log *slog.Logger) *loop {
 	l := &loop{capture: capture, ring: ring, routes: routes, spool: s, early: true, log: log}
-	l.batch = newBatch(cfg.Node, cfg.Cluster, func(f *proto.Frame) {
+	l.batch = newBatch(proto.Frame{Cluster: cfg.Cluster, Node: cfg.Node, Agent: cfg.Version}, func(f *proto.Frame) {
 		if err := s.put(f, l.early); err != nil {
 			// Unencodable is a defect of ours; the events are lost, so count them.
 			log.Error("frame_dropped", "error", err)

@@ -17,12 +17,10 @@ type lossKey struct{ reason, unit string }
 // eventBytes is more than an event's numbers ever take in a frame.
 const eventBytes = 128
 
-func newBatch(node, cluster string, seal func(*proto.Frame)) *batch {
-	return &batch{
-		frame:  proto.Frame{Cluster: cluster, Node: node, Events: make([]proto.Event, 0, proto.MaxFrameEvents)},
-		losses: map[lossKey]uint64{},
-		seal:   seal,
-	}
+// newBatch makes frames with what head says of all of them.
+func newBatch(head proto.Frame, seal func(*proto.Frame)) *batch {
+	head.Events = make([]proto.Event, 0, proto.MaxFrameEvents)
+	return &batch{frame: head, losses: map[lossKey]uint64{}, seal: seal}
 }
 
 // next is room for one more event, zeroed. Close the frame with flush.

@@ -21,7 +21,7 @@ func BenchmarkExchange(b *testing.B) {
 	l := &loop{routes: routes}
 	bytes := 0
 	var buf []byte
-	l.batch = newBatch("node-1", "", func(f *proto.Frame) {
+	l.batch = newBatch(proto.Frame{Node: "node-1"}, func(f *proto.Frame) {
 		if buf, err = f.AppendEvents(buf[:0]); err != nil {
 			b.Fatal(err)
 		}

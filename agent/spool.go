@@ -56,7 +56,7 @@ func (s *spool) put(f *proto.Frame, early bool) error {
 		return fmt.Errorf("encode frame: %w", err)
 	}
 	q := sealed{count: len(f.Events), body: body, early: early, head: proto.Frame{
-		Cluster: f.Cluster, Node: f.Node, WatermarkNS: f.WatermarkNS,
+		Cluster: f.Cluster, Node: f.Node, Agent: f.Agent, WatermarkNS: f.WatermarkNS,
 	}}
 	q.head.Loss = append([]proto.Loss(nil), f.Loss...)
 

@@ -90,7 +90,7 @@ func (g *guard) ask(w http.ResponseWriter, r *http.Request) {
 const askPage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Weir</title>
 <meta name="viewport" content="width=device-width">
 <h1>Weir</h1><p>This page needs a token: that of <code>--token-file</code>, or of the address that <code>weir up</code> prints.</p>
-<form method="post" action="/"><label>Token <input name="token" type="password" autocomplete="current-password" autofocus></label> <button>Open</button></form></html>
+<form method="post"><label>Token <input name="token" type="password" autocomplete="current-password" autofocus></label> <button>Open</button></form></html>
 `
 
 // setHeaders: nothing is loaded from elsewhere, no script but ours runs, and

@@ -71,7 +71,7 @@ func BenchmarkOpen(b *testing.B) {
 		level, _ := c.pick(i)
 		b.Run(fmt.Sprintf("services/last=%s", last), func(b *testing.B) {
 			for b.Loop() {
-				c.view(level, i, func(s *span) { marshal(services(s, proto.SideServer)) })
+				c.view(level, i, func(s *span) { marshal(services(s, query.Selection{Side: "server"})) })
 			}
 		})
 		b.Run(fmt.Sprintf("service/last=%s", last), func(b *testing.B) {

@@ -34,13 +34,9 @@ type eventQuery struct {
 
 func eventsWanted(q url.Values) (eventQuery, error) {
 	e := eventQuery{}
-	e.Selection = query.Selection{Namespace: q.Get("namespace"), Workload: q.Get("workload"), Kind: q.Get("kind")}
-	side, err := sideOf(q)
-	if err != nil {
+	var err error
+	if e.Selection, err = selection(q); err != nil {
 		return e, err
-	}
-	if q.Get("side") != "" {
-		e.Selection.Side = side.String()
 	}
 	if e.limit, err = count(q, "limit", defaultEvents, maxEvents); err != nil {
 		return e, err

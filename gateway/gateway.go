@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"log/slog"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -113,22 +112,4 @@ func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
 		gauge("cache_bytes", "History in memory.", func() float64 { return float64(g.self().CacheBytes) }),
 		gauge("cache_series", "Series in memory.", func() float64 { return float64(g.self().Series) }))
 	return m
-}
-
-// version is that of the program.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") && len(s.Value) >= 12 {
-			v = s.Value[:12]
-		}
-	}
-	if v == "" {
-		return "unknown"
-	}
-	return v
 }

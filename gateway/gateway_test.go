@@ -17,6 +17,7 @@ import (
 	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/test/page/shop"
 )
 
@@ -276,7 +277,7 @@ func (r *rig) following() {
 func (r *rig) health() {
 	var got struct {
 		Nodes []struct {
-			Node                 string
+			Node, Version        string
 			Generated, Delivered uint64
 			InFlight             uint64 `json:"in_flight"`
 			Lost                 []struct{ Count uint64 }
@@ -290,7 +291,7 @@ func (r *rig) health() {
 		}
 	}
 	r.get("/api/health?last=15m", http.StatusOK, &got)
-	if len(got.Nodes) != 1 || got.Nodes[0].Node != shop.Node || time.Since(time.UnixMilli(got.Nodes[0].Heard)) > time.Minute {
+	if len(got.Nodes) != 1 || got.Nodes[0].Node != shop.Node || got.Nodes[0].Version != status.Version() || time.Since(time.UnixMilli(got.Nodes[0].Heard)) > time.Minute {
 		r.Fatalf("nodes %+v", got.Nodes)
 	}
 	n := got.Nodes[0]

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/weirstream/weir/internal/query"
@@ -35,15 +36,15 @@ type graphEdge struct {
 	figures
 }
 
-// graph is who calls whom.
-func graph(s *span) *graphAnswer {
+// graph is who calls whom, where what is asked for is at either end.
+func graph(s *span, of query.Selection) *graphAnswer {
 	a := &graphAnswer{about: aboutOf(s), Nodes: []*graphNode{}, Edges: []*graphEdge{}}
-	rows := s.table(query.By{Peer: true}, 0, len(s.windows), nil).Rows()
-	edges := query.Join(rows, query.Selection{})
-	if countEnds(edges) > maxNodes {
+	rows := s.table(query.By{Peer: true}, 0, len(s.windows), func(k *query.Key) bool { return of.MatchesSide(k.Side) }).Rows()
+	edges := query.Join(rows, of)
+	if len(ends(edges)) > maxNodes {
 		a.Grouped = true
 		rows = byNamespace(rows)
-		edges = query.Join(rows, query.Selection{})
+		edges = query.Join(rows, query.Selection{Namespace: of.Namespace})
 	}
 	seconds := a.Covered
 	nodes := map[query.Workload]*graphNode{}
@@ -57,6 +58,10 @@ func graph(s *span) *graphAnswer {
 	for _, r := range own.Rows() {
 		w := query.Workload{Namespace: r.Namespace, Name: r.Workload, Kind: r.Kind}
 		nodes[w] = &graphNode{peer: peer{w.Namespace, w.Name, w.Kind}, Seen: true, figures: figuresOf(r, seconds)}
+	}
+	if of.Namespace != "" || of.Workload != "" { // only those that an edge leads to
+		used := ends(edges)
+		maps.DeleteFunc(nodes, func(w query.Workload, _ *graphNode) bool { return !used[w] })
 	}
 	slices.SortStableFunc(edges, func(a, b query.Edge) int {
 		return cmp.Compare(b.Seen().Hist.Count, a.Seen().Hist.Count)
@@ -96,12 +101,12 @@ func (p *peer) compare(o *peer) int {
 	return cmp.Or(cmp.Compare(p.Namespace, o.Namespace), cmp.Compare(p.Workload, o.Workload), cmp.Compare(p.Kind, o.Kind))
 }
 
-func countEnds(edges []query.Edge) int {
+func ends(edges []query.Edge) map[query.Workload]bool {
 	ends := map[query.Workload]bool{}
 	for i := range edges {
 		ends[edges[i].From], ends[edges[i].To] = true, true
 	}
-	return len(ends)
+	return ends
 }
 
 // byNamespace merges the workloads of each namespace.

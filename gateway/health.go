@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/internal/status"
 )
 
 // healthTime bounds the reading of ledger, stages and streams.
@@ -23,6 +24,7 @@ type healthAnswer struct {
 
 type nodeHealth struct {
 	Node      string `json:"node"`
+	Version   string `json:"version"` // of its agent, "" if it doesn't say
 	Partition uint32 `json:"partition"`
 	Generated uint64 `json:"generated"`
 	Delivered uint64 `json:"delivered"`
@@ -95,21 +97,25 @@ func (g *gateway) health(ctx context.Context, i query.Interval) (*healthAnswer, 
 		return nil, slow(err, "the ledger", healthTime)
 	}
 	a.Delivered, a.Duplicates, a.Balanced = ledger.Delivered, ledger.Duplicates, ledger.Balanced()
-	for _, n := range ledger.Accounts {
-		a.Nodes = append(a.Nodes, nodeHealth{
-			Node: n.Node, Partition: n.Partition, Generated: n.Generated, Delivered: n.Delivered,
-			InFlight: n.InFlight, Lost: lostOf(n.Lost), Heard: millis(n.Heard),
-		})
-	}
 	stages, err := query.ReadStages(ctx, g.bus)
 	if err != nil {
 		return nil, slow(err, "the stages", healthTime)
 	}
+	versions := map[string]string{}
 	for _, s := range stages {
 		a.Partitions = append(a.Partitions, stageHealth{
 			Partition:  s.Partition,
 			Unenriched: s.RawLast - min(s.RawLast, s.RawEnriched), UnenrichedAt: millis(s.Unenriched),
 			Uncounted: s.EnrichedLast - min(s.EnrichedLast, s.Counted), UncountedAt: millis(s.Uncounted),
+		})
+		for node, agent := range s.Agents {
+			versions[node] = agent.Version
+		}
+	}
+	for _, n := range ledger.Accounts {
+		a.Nodes = append(a.Nodes, nodeHealth{
+			Node: n.Node, Version: versions[n.Node], Partition: n.Partition, Generated: n.Generated, Delivered: n.Delivered,
+			InFlight: n.InFlight, Lost: lostOf(n.Lost), Heard: millis(n.Heard),
 		})
 	}
 	streams, err := query.ReadRetention(ctx, g.bus, g.cache.now())
@@ -131,7 +137,7 @@ func (g *gateway) self() gatewayHealth {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	h := gatewayHealth{
-		Version: version(), NATS: g.bus.ServerVersion(), Started: millis(g.started),
+		Version: status.Version(), NATS: g.bus.ServerVersion(), Started: millis(g.started),
 		Viewers: int(g.viewers.Load()), Followers: g.tap.count(), Series: len(c.series), CacheLimit: c.limit, Loaded: c.loading,
 	}
 	for i, l := range c.levels {

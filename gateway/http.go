@@ -47,14 +47,17 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 	viewers.HandleFunc("GET /api/events", g.events)
 	for kind, answer := range map[string]func(*http.Request) (any, error){
 		"services": g.spanned(func(s *span, q url.Values) (any, error) {
-			side, err := sideOf(q)
-			return services(s, side), err
+			of, err := selection(q)
+			return services(s, of), err
 		}),
 		"service": g.spanned(func(s *span, q url.Values) (any, error) {
 			w, side, err := workload(q)
 			return service(s, w, side), err
 		}),
-		"map":       g.spanned(func(s *span, _ url.Values) (any, error) { return graph(s), nil }),
+		"map": g.spanned(func(s *span, q url.Values) (any, error) {
+			of, err := selection(q)
+			return graph(s, of), err
+		}),
 		"exemplars": g.exemplars,
 		"health": func(r *http.Request) (any, error) {
 			i, err := g.eventInterval(r.URL.Query())

@@ -102,6 +102,12 @@ func sideOf(q url.Values) (proto.Side, error) {
 	return side, nil
 }
 
+// selection reads which workloads are asked for; all of them if nothing is said.
+func selection(q url.Values) (query.Selection, error) {
+	_, err := sideOf(q)
+	return query.Selection{Namespace: q.Get("namespace"), Workload: q.Get("workload"), Kind: q.Get("kind"), Side: q.Get("side")}, err
+}
+
 // count reads a number from 1 to most.
 func count(q url.Values, name string, fallback, most int) (int, error) {
 	text := q.Get(name)

@@ -64,6 +64,7 @@ func start(t *testing.T) *rig {
 			Known    bool
 			Idle     bool // also before an aggregator has begun to count
 			Complete int64
+			Loaded   float64
 			Lost     uint64 `json:"lost_count"`
 		}
 		r.stream("live", "", func(_ string, data []byte) bool {
@@ -73,7 +74,7 @@ func start(t *testing.T) *rig {
 			return false
 		})
 		result, err := query.Latency(t.Context(), r.bus, query.Options{Interval: query.Between(time.Now().Add(-10*time.Minute), time.Now().Add(-8*time.Minute)), Now: time.Now()})
-		return l.Known && !l.Idle && time.Since(time.UnixMilli(l.Complete)) < 30*time.Second && err == nil && len(result.Rows) > 0
+		return l.Known && !l.Idle && l.Loaded == 1 && time.Since(time.UnixMilli(l.Complete)) < 30*time.Second && err == nil && len(result.Rows) > 0
 	}, "nothing is counted")
 	return r
 }

@@ -124,8 +124,8 @@ type servicesAnswer struct {
 }
 
 // services is a row a workload, side and protocol.
-func services(s *span, side proto.Side) *servicesAnswer {
-	wanted := func(k *query.Key) bool { return side == proto.SideUnknown || k.Side == side }
+func services(s *span, of query.Selection) *servicesAnswer {
+	wanted := func(k *query.Key) bool { return of.MatchesSide(k.Side) && of.Matches(k.Namespace, k.Workload, k.Kind) }
 	a := &servicesAnswer{about: aboutOf(s)}
 	group := (len(s.windows) + sparkPoints - 1) / sparkPoints
 	all := query.NewTable(query.By{})

@@ -156,6 +156,7 @@ const (
 type Frame struct {
 	Cluster     string
 	Node        string
+	Agent       string `json:",omitempty"` // version of the agent that wrote it, "" if it doesn't say
 	Partition   uint32
 	Epoch       Epoch
 	Seq         uint64

@@ -69,6 +69,7 @@ func (f *Frame) DecodeHeader(b []byte) (count int, err error) {
 
 // decode reads the message; d takes the dict and the columns, nil skips them.
 func (f *Frame) decode(b []byte, d *decoder) (count int, err error) {
+	agent := f.Agent // its memory is used again, if there is one in this frame
 	*f = Frame{
 		Cluster: f.Cluster, Node: f.Node, Epoch: Epoch{ID: f.Epoch.ID},
 		Loss: f.Loss[:0], Events: f.Events, enc: f.enc, dec: f.dec,
@@ -83,6 +84,9 @@ func (f *Frame) decode(b []byte, d *decoder) (count int, err error) {
 			r.into(&f.Cluster)
 		case "node":
 			r.into(&f.Node)
+		case "agent":
+			f.Agent = agent
+			r.into(&f.Agent)
 		case "partition":
 			f.Partition = r.uint32(math.MaxUint32)
 		case "epoch":

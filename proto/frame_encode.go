@@ -44,7 +44,7 @@ func (f *Frame) Append(dst []byte) ([]byte, error) {
 // are count. With what [Frame.AppendEvents] gave behind it, it is the frame: a
 // writer may encode events before it knows the frame's number.
 func (f *Frame) AppendHead(dst []byte, count int) ([]byte, error) {
-	for _, s := range []string{f.Cluster, f.Node, f.Epoch.ID} {
+	for _, s := range []string{f.Cluster, f.Node, f.Agent, f.Epoch.ID} {
 		if err := checkString(s); err != nil {
 			return dst, fmt.Errorf("encode frame: %w", err)
 		}
@@ -71,10 +71,17 @@ func (f *Frame) AppendEvents(dst []byte) ([]byte, error) {
 }
 
 func (f *Frame) appendHeader(b []byte, count int) ([]byte, error) {
-	b = appendMap(b, 14)
+	keys := 14
+	if f.Agent != "" {
+		keys++
+	}
+	b = appendMap(b, keys)
 	b = appendUint(appendString(b, "v"), FrameVersion)
 	b = appendString(appendString(b, "cluster"), f.Cluster)
 	b = appendString(appendString(b, "node"), f.Node)
+	if f.Agent != "" {
+		b = appendString(appendString(b, "agent"), f.Agent)
+	}
 	b = appendUint(appendString(b, "partition"), uint64(f.Partition))
 	b = appendUint(appendString(b, "epoch"), f.Epoch.Number)
 	b = appendString(appendString(b, "epoch_id"), f.Epoch.ID)

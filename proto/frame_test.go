@@ -104,6 +104,7 @@ func TestFrameRoundTrip(t *testing.T) {
 	for _, enriched := range []bool{true, false} {
 		for _, count := range []int{0, 1, 2, 1023, MaxFrameEvents} {
 			f := shop(uint64(count), count, enriched)
+			f.Agent = []string{"v0.1.0", ""}[count%2]
 			b, err := f.Append(nil)
 			if err != nil {
 				t.Fatal(err)
@@ -119,6 +120,7 @@ func TestFrameRoundTrip(t *testing.T) {
 // TestFrameAllocations: memory is used again, but for the strings of a frame.
 func TestFrameAllocations(t *testing.T) {
 	f := shop(3, MaxFrameEvents, true)
+	f.Agent = "v0.1.0"
 	b, err := f.Append(nil)
 	if err != nil {
 		t.Fatal(err)

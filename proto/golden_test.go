@@ -43,6 +43,13 @@ func exampleServerName() *Frame {
 	return f
 }
 
+// exampleAgent has agent, which came after that.
+func exampleAgent() *Frame {
+	f := shop(7, 3, false)
+	f.Agent = "v0.1.0"
+	return f
+}
+
 func exampleLatency() *Latency {
 	return &Latency{
 		V: LatencyVersion, Cluster: "shop-eu", Namespace: "shop", Workload: "cart", WorkloadKind: "Deployment",
@@ -183,6 +190,7 @@ func encodedExamples(t testing.TB) map[string][]byte {
 		"enriched.v1":   must(exampleFrame(true).Append(nil)),
 		"raw.v1.name":   must(exampleContainer().Append(nil)),
 		"raw.v1.server": must(exampleServerName().Append(nil)),
+		"raw.v1.agent":  must(exampleAgent().Append(nil)),
 		"latency.v1":    must(EncodeLatency(exampleLatency())),
 		"commit.v1":     must(EncodeCommit(exampleCommit())),
 		"left_out.v1":   must(EncodeLeftOut(exampleLeftOut())),

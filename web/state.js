@@ -48,6 +48,13 @@ export const workload = (w, side) => open('service', {
   ns: w.namespace, w: w.workload, kind: w.kind, side: side === 'client' ? 'client' : null,
 });
 
+/** What a view is narrowed to by its address, as the server is asked for it. */
+export function narrowed() {
+  const u = url.value, q = new URLSearchParams();
+  for (const [name, value] of [['namespace', u.ns], ['workload', u.w], ['kind', u.kind], ['side', u.side]]) if (value) q.set(name, value);
+  return q;
+}
+
 // --- time ---
 
 export const spans = ['5m', '15m', '1h', '6h', '24h'];

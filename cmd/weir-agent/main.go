@@ -161,7 +161,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	g.Go(func() error {
 		defer stop()
 		return agent.Run(watching, agent.Config{
-			Node: o.node, Cluster: o.cluster, Connect: connect,
+			Node: o.node, Cluster: o.cluster, Version: status.Version(), Connect: connect,
 			Cgroup: o.cgroup, Procfs: o.procfs, OwnPorts: service.Ports(o.http), LockFile: o.lockFile, Handover: o.handover, Routes: o.routes, LeaveOut: o.leaveOut,
 			Metrics: metrics,
 			Ready: func(agent.Info) {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -150,7 +152,7 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 func stageChecks(stages []query.Stage, now time.Time) []check {
 	var unenriched, uncounted time.Duration
 	var quiet []string
-	agents := 0
+	agents, versions := 0, map[string]int{}
 	for _, s := range stages {
 		if !s.Unenriched.IsZero() {
 			unenriched = max(unenriched, now.Sub(s.Unenriched))
@@ -158,15 +160,16 @@ func stageChecks(stages []query.Stage, now time.Time) []check {
 		if !s.Uncounted.IsZero() {
 			uncounted = max(uncounted, now.Sub(s.Uncounted))
 		}
-		for node, heard := range s.Nodes {
+		for node, agent := range s.Agents {
 			agents++
-			if ago := now.Sub(heard); ago > silent {
+			if ago := now.Sub(agent.Heard); ago > silent {
 				quiet = append(quiet, fmt.Sprintf("%s for %s", node, ago.Round(time.Second)))
 			}
+			versions[cmp.Or(agent.Version, "unknown")]++
 		}
 	}
 	slices.Sort(quiet)
-	agent := check{Name: "agents", Status: statusOK, Found: fmt.Sprintf("%d heard from in the last %s", agents, silent)}
+	agent := check{Name: "agents", Status: statusOK, Found: fmt.Sprintf("%d heard from in the last %s, %s", agents, silent, counted(versions))}
 	switch {
 	case agents == 0:
 		agent.Status, agent.Found = statusWarn, "none was heard from in the last two hours"
@@ -177,6 +180,19 @@ func stageChecks(stages []query.Stage, now time.Time) []check {
 		agent.Costs, agent.Fix = "their hosts are not measured", "start `weir up` or weir-agent there"
 	}
 	return []check{agent, lag("enricher", unenriched, enricherLate), lag("aggregator", uncounted, aggregatorLate)}
+}
+
+// counted lists versions, and how many have each if they differ.
+func counted(versions map[string]int) string {
+	var list []string
+	for _, v := range slices.Sorted(maps.Keys(versions)) {
+		if len(versions) > 1 {
+			list = append(list, fmt.Sprintf("%d of version %s", versions[v], v))
+		} else {
+			list = append(list, "version "+v)
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // namingCheck says whether the ends of requests could be named lately.

@@ -40,6 +40,28 @@ func TestRetentionCheck(t *testing.T) {
 	}
 }
 
+func TestAgentVersions(t *testing.T) {
+	now := time.Now()
+	agents := func(versions ...string) []query.Stage {
+		s := query.Stage{Agents: map[string]query.Agent{}}
+		for i, v := range versions {
+			s.Agents[string(rune('a'+i))] = query.Agent{Heard: now, Version: v}
+		}
+		return []query.Stage{s}
+	}
+	for _, tt := range []struct {
+		stages []query.Stage
+		want   string
+	}{
+		{agents("v1", "v1"), "2 heard from in the last 10s, version v1"},
+		{agents("v2", "v1", "", "v1"), "4 heard from in the last 10s, 1 of version unknown, 2 of version v1, 1 of version v2"},
+	} {
+		if c := stageChecks(tt.stages, now)[0]; c.Status != statusOK || c.Found != tt.want {
+			t.Errorf("got %+v, want %s", c, tt.want)
+		}
+	}
+}
+
 func TestNamingCheck(t *testing.T) {
 	for _, tt := range []struct {
 		n            query.Naming

@@ -160,7 +160,7 @@ func (f *fixture) frame(ctx context.Context, c *bus.Conn, stream, subject string
 		return 0, err
 	}
 	frame := proto.Frame{
-		Node: fixtureNode, Epoch: proto.Epoch{Number: 1, ID: "0123456789abcdef"}, Seq: 1,
+		Node: fixtureNode, Agent: "v0.1.0", Epoch: proto.Epoch{Number: 1, ID: "0123456789abcdef"}, Seq: 1,
 		WatermarkNS: f.watermark.UnixNano(), Enriched: src > 0, Events: f.events,
 	}
 	data, err := frame.Append(nil)

@@ -31,6 +31,7 @@ type gatewayFlags struct {
 	tokenFile string
 	noToken   bool
 	cacheMiB  int
+	pageURL   string
 }
 
 func (a *app) gatewayCommand() *cobra.Command {
@@ -53,6 +54,9 @@ Where others than this host can reach it, viewers need the token of --token-file
 			if err != nil {
 				return err
 			}
+			if _, err := parsePage(f.pageURL); f.pageURL != "" && err != nil {
+				return usagef("--page-url %w", err)
+			}
 			if f.cacheMiB < 16 {
 				return usagef("--cache-mib %d is too little: at least 16", f.cacheMiB)
 			}
@@ -63,7 +67,7 @@ Where others than this host can reach it, viewers need the token of --token-file
 						Bus: c, HTTP: f.http, Registry: service.Metrics(), Token: token, CacheBytes: f.cacheMiB << 20,
 					}, log)
 				})
-				g.Go(func() error { return api.Run(ctx, c) })
+				g.Go(func() error { return api.Run(ctx, c, f.page(c.Address())) })
 				return g.Wait()
 			})
 		},
@@ -71,8 +75,18 @@ Where others than this host can reach it, viewers need the token of --token-file
 	f.add(cmd, defaultHTTP, "the page, ")
 	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "`file` of the token that viewers need; none is needed on loopback")
 	cmd.Flags().BoolVar(&f.noToken, "no-token", false, "let in whoever reaches --http as localhost or by an address, as in a container published to loopback only")
+	cmd.Flags().StringVar(&f.pageURL, "page-url", "", "`address` by which people reach the page, for the links that weir latency and the like print (default --http on loopback)")
 	cmd.Flags().IntVar(&f.cacheMiB, "cache-mib", gateway.DefaultCacheBytes>>20, "bound of the history in memory, in MiB")
 	return cmd
+}
+
+// page is where people reach the page, "" if that isn't known: what others call
+// this host or its container is not to be found here.
+func (f *gatewayFlags) page(nats string) string {
+	if f.pageURL != "" || !gateway.Loopback(f.http) {
+		return f.pageURL
+	}
+	return hostPage(f.http, nats)
 }
 
 func (f *gatewayFlags) token() (string, error) {

@@ -120,8 +120,9 @@ func (a *app) latency(ctx context.Context, f *latencyFlags, args []string) error
 		return err
 	}
 	defer c.Close()
+	page := askPage(ctx, c)
 	if f.watch {
-		return a.watchLatency(ctx, c, f, o)
+		return a.watchLatency(ctx, c, page, f, o)
 	}
 	result, err := query.Latency(ctx, c, o)
 	if err != nil {
@@ -133,12 +134,15 @@ func (a *app) latency(ctx context.Context, f *latencyFlags, args []string) error
 	if err := a.printLatency(f.format, o.By, result, thresholds); err != nil {
 		return err
 	}
+	if f.format == "table" && len(result.Rows) > 0 {
+		a.printPage(page, withTime(latencyState(o.Selection, result.Rows), o.Interval, o.Now))
+	}
 	a.note(result)
 	return judge(result, thresholds)
 }
 
 // watchLatency shows the rows again and again until Ctrl-C.
-func (a *app) watchLatency(ctx context.Context, c *bus.Conn, f *latencyFlags, o query.Options) error {
+func (a *app) watchLatency(ctx context.Context, c *bus.Conn, page *page, f *latencyFlags, o query.Options) error {
 	span := time.Duration(o.Interval.ToNS - o.Interval.FromNS)
 	err := query.Watch(ctx, c, o, span, func(r *query.Result) error {
 		if f.format == "table" && service.IsTerminal(a.stdout) {
@@ -147,7 +151,11 @@ func (a *app) watchLatency(ctx context.Context, c *bus.Conn, f *latencyFlags, o 
 		if f.format == "table" {
 			fmt.Fprintf(a.stdout, "%s, the last %s\n", now().Format(time.TimeOnly), shortDuration(span))
 		}
-		return a.printLatency(f.format, o.By, r, nil)
+		if err := a.printLatency(f.format, o.By, r, nil); err != nil || f.format != "table" || len(r.Rows) == 0 {
+			return err
+		}
+		a.printPage(page, withTime(latencyState(o.Selection, r.Rows), query.Between(o.Now.Add(-span), o.Now), o.Now))
+		return nil
 	})
 	if ctx.Err() != nil {
 		return nil

@@ -55,7 +55,8 @@ func (a *app) ledger(ctx context.Context, f *ledgerFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	interval, err := f.interval(now())
+	now := now()
+	interval, err := f.interval(now)
 	if err != nil {
 		return err
 	}
@@ -64,11 +65,16 @@ func (a *app) ledger(ctx context.Context, f *ledgerFlags) error {
 		return err
 	}
 	defer c.Close()
+	page := askPage(ctx, c)
 	l, err := query.ReadLedger(ctx, c, interval)
 	if err != nil {
 		return err
 	}
-	return a.printLedger(f.format, l)
+	if err := a.printLedger(f.format, l); err != nil || f.format != "table" {
+		return err
+	}
+	a.printPage(page, withTime(pageState("health", query.Selection{}), interval, now))
+	return nil
 }
 
 // ledgerRow is a node of -o json.

@@ -62,6 +62,7 @@ func (a *app) showMap(ctx context.Context, f *mapFlags, args []string) error {
 		return err
 	}
 	defer c.Close()
+	page := askPage(ctx, c)
 	edges, result, err := query.Edges(ctx, c, o)
 	if err != nil {
 		return err
@@ -74,6 +75,9 @@ func (a *app) showMap(ctx context.Context, f *mapFlags, args []string) error {
 	}
 	if err := a.printMap(f.format, edges, result); err != nil {
 		return err
+	}
+	if f.format == "table" && len(edges) > 0 {
+		a.printPage(page, withTime(pageState("map", o.Selection), o.Interval, o.Now))
 	}
 	a.note(result)
 	return nil

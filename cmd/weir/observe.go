@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -111,6 +112,10 @@ func (a *app) observe(ctx context.Context, f *observeFlags, args []string) error
 		return err
 	}
 	defer c.Close()
+	page, state := askPage(ctx, c), f.state(o)
+	if f.format == "table" && o.Follow { // it has no end
+		a.printPage(page, state)
+	}
 	printer := &eventPrinter{app: a, format: f.format}
 	if f.last > 0 {
 		past := o
@@ -135,7 +140,23 @@ func (a *app) observe(ctx context.Context, f *observeFlags, args []string) error
 	if err != nil {
 		return err
 	}
+	if f.format == "table" && !o.Follow && printer.count > 0 {
+		a.printPage(page, state)
+	}
 	return printer.end()
+}
+
+// state is the page's view of the same requests. What that shows without a time
+// is what happens now.
+func (f *observeFlags) state(o query.EventOptions) url.Values {
+	state := pageState("events", o.Selection)
+	if f.filter != "" {
+		state.Set("filter", f.filter)
+	}
+	if o.Follow {
+		return state
+	}
+	return withTime(state, o.Interval, time.Time{})
 }
 
 // eventPrinter prints events as they come.

@@ -38,7 +38,10 @@ func newRoot(a *app) *cobra.Command {
 		Short: "The latency of every HTTP request, as a stream",
 		Long: `Weir measures every HTTP request between the workloads of a host, in the
 kernel and without touching them, and keeps 24 hours of latency histograms in
-NATS JetStream, where any program can subscribe to them.`,
+NATS JetStream, where any program can subscribe to them.
+
+After a table stands, on standard error, the address of the page that shows the
+same, if a gateway says where that is.`,
 		Example: `  sudo weir up --demo            # everything on this host, and a small shop to look at
   weir latency                   # who is slow, and is it working or waiting
   weir observe --follow          # requests as they happen
@@ -111,5 +114,5 @@ func (a *app) coloured() bool {
 }
 
 // now is the time of a question, without the monotonic clock: it is compared
-// with event times.
-func now() time.Time { return time.Now().Round(0) }
+// with event times. Addresses of the page hold milliseconds.
+func now() time.Time { return time.Now().Truncate(time.Millisecond) }

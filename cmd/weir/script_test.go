@@ -132,13 +132,14 @@ func listen(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], l.Addr().String())
 }
 
-// serveAPI answers weir.api.* until the script ends.
-func serveAPI(ts *testscript.TestScript, _ bool, _ []string) {
+// serveAPI answers weir.api.* until the script ends, and says where its page is:
+// api [PAGE].
+func serveAPI(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err := bus.Connect(ctx, bus.Options{URL: ts.Getenv("WEIR_SERVER"), Name: "api"}, quiet())
 	ts.Check(err)
 	ended := make(chan error, 1)
-	go func() { ended <- api.Run(ctx, c) }()
+	go func() { ended <- api.Run(ctx, c, strings.Join(args, " ")) }()
 	ts.Defer(func() {
 		cancel()
 		err := <-ended

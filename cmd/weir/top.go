@@ -73,7 +73,9 @@ func (a *app) top(ctx context.Context, f *topFlags, args []string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
 	feed := &topFeed{conn: c, options: query.Options{Selection: selection, By: query.By{Operation: true, Peer: true, Status: true}}, spans: make(chan time.Duration, 1)}
-	program := tea.NewProgram(newTopModel(c.URL(), span, a.coloured(), c.Connected, feed.choose), tea.WithContext(ctx), tea.WithOutput(a.stdout))
+	model := newTopModel(c.URL(), span, a.coloured(), c.Connected, feed.choose)
+	model.web, model.selection = askPage(ctx, c), selection
+	program := tea.NewProgram(model, tea.WithContext(ctx), tea.WithOutput(a.stdout))
 	g.Go(func() error { return feed.run(ctx, span, program.Send) })
 	g.Go(func() error {
 		defer stop()

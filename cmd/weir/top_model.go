@@ -22,6 +22,8 @@ type topModel struct {
 	coloured  bool
 	connected func() bool
 	choose    func(span time.Duration)
+	web       *page
+	selection query.Selection // what was asked for
 
 	result *query.Result // told apart by everything; nil before the first
 	next   *query.Result // came while stopped

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -11,11 +12,12 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/internal/query"
 )
 
 const (
 	topChart    = 6  // rows of the histogram
-	topBelow    = 10 // the histogram, its axis, its head and the keys
+	topBelow    = 11 // the histogram, its axis, its head, the page's address and the keys
 	topAbove    = 3  // what, where and the columns' names
 	topFigures  = 82 // characters that the side and the columns of figures take
 	chartBlocks = " ▁▂▃▄▅▆▇█"
@@ -38,7 +40,7 @@ func (m *topModel) View() tea.View {
 	} else {
 		lines = append(lines, m.detail()...)
 	}
-	lines = append(lines[:min(len(lines), max(m.height-1, 0))], m.foot())
+	lines = append(lines[:min(len(lines), max(m.height-2, 0))], m.link(), m.foot())
 	v := tea.NewView(strings.Join(lines, "\n"))
 	v.AltScreen = true
 	v.WindowTitle = "weir top"
@@ -266,6 +268,38 @@ func (m *topModel) keys() []string {
 		"  + -      longer, shorter   Space  stop the picture, and go on",
 		"  q        end",
 	}
+}
+
+// link is where the page shows the same: all rows, or the workload that was gone
+// down into. One that doesn't fit would lead elsewhere.
+func (m *topModel) link() string {
+	select {
+	case <-m.web.asked:
+	default:
+		return ""
+	}
+	if m.result == nil {
+		return ""
+	}
+	s := m.selection
+	s.Side = cmp.Or(m.side, s.Side)
+	state := servicesState(s)
+	if len(m.path) > 0 {
+		k := m.path[0]
+		s = query.Selection{Namespace: k.Namespace, Workload: k.Workload, Kind: k.Kind, Side: k.Side.String()}
+		state = pageState("service", s)
+	} else if m.filter != "" {
+		state.Set("q", m.filter)
+	}
+	shown, ends := m.result.Interval, time.Time{}
+	if _, known := pageSpans[m.span]; known && !m.stopped {
+		shown, ends = query.Between(m.clock.Add(-m.span), m.clock), m.clock
+	}
+	link := m.web.link(withTime(state, shown, ends))
+	if utf8.RuneCountInString(link) > m.width {
+		return ""
+	}
+	return m.paint(faint, link)
 }
 
 func (m *topModel) foot() string {

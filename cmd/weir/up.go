@@ -247,7 +247,7 @@ func (h *host) runAPI(ctx context.Context, ready func()) error {
 	defer c.Close()
 	h.say("api", "%s, %s, %s", api.Subject("latency"), api.Subject("map"), api.Subject("events"))
 	ready()
-	return api.Run(ctx, c)
+	return api.Run(ctx, c, hostPage(h.flags.http, h.address))
 }
 
 func (h *host) runAgent(ctx context.Context, ready func()) error {
@@ -258,7 +258,7 @@ func (h *host) runAgent(ctx context.Context, ready func()) error {
 	defer c.Close()
 	status.RegisterBus(h.metrics, "agent", c)
 	return agent.Run(ctx, agent.Config{
-		Node: h.flags.node, Cluster: h.flags.cluster,
+		Node: h.flags.node, Cluster: h.flags.cluster, Version: status.Version(),
 		Connect: func(ctx context.Context) (*bus.Conn, int, error) {
 			partitions, err := c.Partitions(ctx)
 			return c, partitions, err

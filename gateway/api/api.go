@@ -13,8 +13,14 @@ import (
 	"github.com/weirstream/weir/internal/query"
 )
 
+// Name is that of the service; PageKey is what its metadata has the page's
+// address under.
 const (
-	name    = "weir"
+	Name    = "weir"
+	PageKey = "page"
+)
+
+const (
 	version = "1.0.0" // of requests and answers
 
 	atOnce   = 4
@@ -29,10 +35,11 @@ const (
 	notComplete = "Weir-Not-Complete"
 )
 
-// Run answers requests until ctx ends.
-func Run(ctx context.Context, c *bus.Conn) error {
+// Run answers requests until ctx ends. page is the page's address, for whoever
+// wants to show links to it; "" if it isn't known.
+func Run(ctx context.Context, c *bus.Conn, page string) error {
 	err := c.Serve(ctx, bus.Service{
-		Name: name, Version: version, Description: "The latency of every HTTP request",
+		Name: Name, Version: version, Description: "The latency of every HTTP request", Metadata: map[string]string{PageKey: page},
 		AtOnce: atOnce, Limit: limit,
 		Endpoints: []bus.Endpoint{
 			{Name: "latency", Subject: Subject("latency"), Answer: answer(c, latency),

@@ -50,7 +50,7 @@ func serve(t *testing.T) (c *bus.Conn, interval query.Interval) {
 	go func() {
 		ended <- aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: "test", CommitEvery: 50 * time.Millisecond}, slog.New(slog.DiscardHandler))
 	}()
-	go func() { ended <- Run(ctx, bustest.Connect(t, server.URL)) }()
+	go func() { ended <- Run(ctx, bustest.Connect(t, server.URL), "") }()
 	t.Cleanup(func() {
 		cancel()
 		for range 2 {

@@ -155,6 +155,9 @@ func (c *Conn) Connected() bool { return c.nc.IsConnected() }
 // URL is the address given to [Connect], without the password.
 func (c *Conn) URL() string { return c.url }
 
+// Address is that of the server it is connected to, host:port, "" if it isn't.
+func (c *Conn) Address() string { return c.nc.ConnectedAddr() }
+
 // ServerVersion is that of the server it is connected to, "" if it isn't.
 func (c *Conn) ServerVersion() string { return c.nc.ConnectedServerVersion() }
 

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +17,7 @@ type Service struct {
 	Name        string
 	Version     string // semantic
 	Description string
+	Metadata    map[string]string
 	Endpoints   []Endpoint
 
 	AtOnce int           // requests that are worked on; others wait
@@ -48,7 +50,7 @@ const maxWaiting = 256
 // request goes to one of them. Requests are bounded in number and time, answers
 // by what a message may hold.
 func (c *Conn) Serve(ctx context.Context, s Service) error {
-	svc, err := micro.AddService(c.nc, micro.Config{Name: s.Name, Version: s.Version, Description: s.Description})
+	svc, err := micro.AddService(c.nc, micro.Config{Name: s.Name, Version: s.Version, Description: s.Description, Metadata: s.Metadata})
 	if err != nil {
 		return fmt.Errorf("serve %s: %w", s.Name, err)
 	}
@@ -138,6 +140,23 @@ func (c *Conn) Ask(ctx context.Context, subject string, request []byte) (Answer,
 		return Answer{}, fmt.Errorf("ask %s: %w", subject, err)
 	}
 	return Answer{Data: m.Data, Code: m.Header.Get(micro.ErrorCodeHeader), Description: m.Header.Get(micro.ErrorHeader)}, nil
+}
+
+// Metadata asks for that of a service, of whichever instance answers first.
+func (c *Conn) Metadata(ctx context.Context, service string) (map[string]string, error) {
+	subject, err := micro.ControlSubject(micro.InfoVerb, service, "")
+	if err != nil {
+		return nil, fmt.Errorf("ask for service %s: %w", service, err)
+	}
+	a, err := c.Ask(ctx, subject, nil)
+	if err != nil {
+		return nil, err
+	}
+	var info micro.Info
+	if err := json.Unmarshal(a.Data, &info); err != nil {
+		return nil, fmt.Errorf("read answer to %s: %w", subject, err)
+	}
+	return info.Metadata, nil
 }
 
 // askTimeout is longer than a service takes.

@@ -68,7 +68,7 @@ func everything(t *testing.T, i *installed) {
 			return aggregator.Run(ctx, aggregator.Config{Bus: conns["aggregator"], Holder: holder, CommitEvery: time.Second}, discard)
 		})
 	}
-	g.Go(func() error { return api.Run(ctx, conns["gateway"]) })
+	g.Go(func() error { return api.Run(ctx, conns["gateway"], "https://weir.example.com/") })
 	live := make(chan string, 1)
 	g.Go(func() error {
 		return conns["subscriber"].Subscribe(ctx, proto.SubjectsLive, func(m bus.Message) {
@@ -243,6 +243,12 @@ func ask(t *testing.T, conns map[string]*bus.Conn) {
 			if err != nil || a.Code != "" || len(a.Data) < 100 {
 				t.Errorf("%s asks for %s: %v %s %s %s", user, endpoint, err, a.Code, a.Description, a.Data)
 			}
+		}
+	}
+	for _, user := range []string{"subscriber", "events"} {
+		metadata, err := conns[user].Metadata(t.Context(), api.Name)
+		if err != nil || metadata[api.PageKey] != "https://weir.example.com/" {
+			t.Errorf("%s asks where the page is: %v %v", user, metadata, err)
 		}
 	}
 	var denied *bus.DeniedError

@@ -112,16 +112,22 @@ func (p *Progress) covers(ctx context.Context, c *bus.Conn, ns int64) bool {
 // sequences of WEIR_RAW and WEIR_ENRICHED, 0 for nothing yet.
 type Stage struct {
 	Partition    uint32
-	Nodes        map[string]time.Time // when each node's agent was last heard from
-	RawLast      uint64               // newest raw frame
-	RawEnriched  uint64               // newest raw frame that was enriched
-	EnrichedLast uint64               // newest enriched frame
-	Counted      uint64               // newest enriched frame that is in a commit
+	Agents       map[string]Agent // by node
+	RawLast      uint64           // newest raw frame
+	RawEnriched  uint64           // newest raw frame that was enriched
+	EnrichedLast uint64           // newest enriched frame
+	Counted      uint64           // newest enriched frame that is in a commit
 
 	// When the oldest frame was stored that waits for the enricher and for the
 	// aggregator; zero if none does. Only ReadStages fills them.
 	Unenriched time.Time
 	Uncounted  time.Time
+}
+
+// Agent is what the newest frame of a node says of who wrote it.
+type Agent struct {
+	Heard   time.Time
+	Version string // "" if it doesn't say
 }
 
 // Behind reports whether there is input that isn't counted yet.
@@ -170,7 +176,7 @@ func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) 
 	stages := make([]Stage, p.partitions)
 	for i := range stages {
 		s := &stages[i]
-		s.Partition, s.Nodes = uint32(i), map[string]time.Time{}
+		s.Partition, s.Agents = uint32(i), map[string]Agent{}
 		if commit := p.commits[s.Partition]; commit != nil {
 			s.Counted = commit.Position.Seq - 1
 			if commit.Position.Index > 0 || commit.Position.Seq == 0 {
@@ -203,7 +209,7 @@ func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) 
 		stages[p].RawLast = max(stages[p].RawLast, m.Sequence)
 		var frame proto.Frame
 		if _, err := frame.DecodeHeader(m.Data); err == nil && ofLane(&m, frame.Node) {
-			stages[p].Nodes[frame.Node] = m.Time
+			stages[p].Agents[frame.Node] = Agent{m.Time, frame.Agent}
 		}
 	}
 	return stages, nil

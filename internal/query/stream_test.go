@@ -78,7 +78,7 @@ func (s *streams) publish(n int) uint64 {
 }
 
 func (s *streams) frame(n int) *proto.Frame {
-	f := &proto.Frame{Node: node, Epoch: s.epoch, Seq: s.frames, Before: s.before, WatermarkNS: time.Now().UnixNano()}
+	f := &proto.Frame{Node: node, Agent: "v0.1.0", Epoch: s.epoch, Seq: s.frames, Before: s.before, WatermarkNS: time.Now().UnixNano()}
 	for range n {
 		f.Events = append(f.Events, proto.Event{Side: proto.SideServer, Protocol: "http", EndNS: f.WatermarkNS, StartNS: f.WatermarkNS})
 	}
@@ -186,7 +186,7 @@ func TestStages(t *testing.T) {
 	if len(stages) != 1 || got.RawLast != 2 || got.RawEnriched != 1 || got.EnrichedLast != 1 || got.Counted != 0 {
 		t.Errorf("stages are %+v", stages)
 	}
-	if got.Unenriched.IsZero() || got.Uncounted.IsZero() || time.Since(got.Nodes[node]) > time.Minute {
+	if got.Unenriched.IsZero() || got.Uncounted.IsZero() || time.Since(got.Agents[node].Heard) > time.Minute || got.Agents[node].Version != "v0.1.0" {
 		t.Errorf("stages are %+v", stages)
 	}
 }

@@ -266,6 +266,10 @@ func TestPage(t *testing.T) {
 	if port := objects["Service/weir-gateway"].At("spec", "ports", 0, "targetPort"); port != "http" {
 		t.Errorf("the Service leads to %v", port)
 	}
+	named := podSpec(Render(t, "--set", "gateway.url=https://weir.example.com/")["Deployment/weir-gateway"])
+	if text := fmt.Sprint(named); !strings.Contains(text, "map[name:WEIR_PAGE_URL value:https://weir.example.com/]") {
+		t.Errorf("gateway: %s", text)
+	}
 	mine := Render(t, "--set", "gateway.tokenSecret=mine")
 	if mine["Secret/weir-gateway"] != nil {
 		t.Error("a Secret is made beside one's own")
@@ -384,6 +388,7 @@ func TestMistakes(t *testing.T) {
 		{"nats.volume.size=10GB", "nats/volume/size"},
 		{"nats.syncInterval=10", "nats/syncInterval"},
 		{"gateway.cacheMiB=1", "gateway/cacheMiB"},
+		{"gateway.url=weir.example.com", "gateway/url"},
 		{"networkPolicy.natsFrom[0].podSelektor.x=1", "podSelektor"},
 	} {
 		if out, err := Template(t, "--set", c.set); err == nil || !strings.Contains(err.Error(), c.want) {

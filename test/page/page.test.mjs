@@ -170,6 +170,20 @@ test('map: nodes stay in place, lead to services, and have a table', async () =>
   await clean(page);
 });
 
+test('an address narrows services, map and events', async () => {
+  const page = await visit(browser, '?view=services&ns=host&w=payment&side=both&last=5m');
+  await page.locator('table.services .lead').first().waitFor();
+  assert.deepEqual([...new Set(await texts(page, 'table.services .lead'))], ['payment']);
+  await page.goto(`${base}/?view=map&ns=host&w=payment&table=1&last=15m`);
+  await page.locator('table.data .lead').first().waitFor();
+  const ends = await texts(page, 'table.data .lead');
+  assert.ok(ends.every((e) => e.includes('payment')), ends.join());
+  await page.getByTitle('all workloads').click();
+  await eventually(async () => assert.ok((await texts(page, 'table.data .lead')).length > ends.length));
+  assert.equal(state(page).w, undefined);
+  await clean(page);
+});
+
 test('events: live, filtered with completion, mistakes in place, detail', async () => {
   const page = await visit(browser, '?view=events');
   await page.locator('table.events .lead').first().waitFor();

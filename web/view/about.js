@@ -1,6 +1,7 @@
 // What every view says of its numbers: of when they are, what is missing, what
 // was lost, and what went wrong.
 import { html } from '../vendor/vendor.js';
+import { url, go } from '../state.js';
 import * as f from '../format.js';
 
 export function About({ answer }) {
@@ -14,6 +15,14 @@ export function About({ answer }) {
     ${answer.missing && html`<span class="missing">${answer.missing}</span>`}
     ${answer.lost > 0 && html`<span class="missing">up to ${f.count(answer.lost)} lost</span>`}
   </p>`;
+}
+
+/** What a view is narrowed to, and the way back to everything. */
+export function Narrowed({ side }) {
+  const u = url.value;
+  const words = [side && u.side, u.w ? f.title({ namespace: u.ns, workload: u.w }) : u.ns].filter(Boolean);
+  return words.length > 0 && html`<button type="button" title="all workloads"
+    onClick=${() => go({ ns: null, w: null, kind: null, ...(side ? { side: null } : {}) })}>${words.join(' ')} ✕</button>`;
 }
 
 export function Problem({ error }) {

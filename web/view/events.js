@@ -1,18 +1,18 @@
 // Single requests: as they happen, or of the past.
 import { html, useEffect, useRef, useState } from '../vendor/vendor.js';
-import { url, go, mode, head, last, spanMillis, workload } from '../state.js';
+import { url, go, mode, head, last, narrowed, spanMillis, workload } from '../state.js';
 import { gateway, live, why } from '../data.js';
 import { Table, Go } from '../table.js';
 import { Filter } from '../cel.js';
-import { Problem } from './about.js';
+import { Narrowed, Problem } from './about.js';
 import * as f from '../format.js';
 
 const most = 200; // shown at once
 const step = 2000; // a replay asks for so much at a time
 
 const wanted = (u) => {
-  const q = new URLSearchParams();
-  for (const [name, value] of [['namespace', u.ns], ['workload', u.w], ['kind', u.kind], ['side', u.side], ['filter', u.filter]]) if (value) q.set(name, value);
+  const q = narrowed();
+  if (u.filter) q.set('filter', u.filter);
   return q.toString();
 };
 
@@ -79,7 +79,7 @@ export function Events() {
     <div class="bar-of-view">
       <h1>Events</h1>
       <${Filter} value=${u.filter || ''} onapply=${(filter) => go({ filter })} />
-      ${u.w && html`<button type="button" onClick=${() => go({ ns: null, w: null, kind: null, side: null })} title="all workloads">${u.side ? `${u.side} ` : ''}${u.w} ✕</button>`}
+      <${Narrowed} side />
       ${isLive && html`<button type="button" aria-pressed=${paused} onClick=${() => setPaused(!paused)}>${paused ? 'Go on' : 'Hold'}</button>`}
       <p class="about">${isLive ? html`<span class="tnum">${f.count(matched)}</span> since it was opened${skipped > 0 ? html`<span class="missing">${f.count(skipped)} not looked at: too fast for this browser</span>` : ''}`
         : searching ? 'Searching…' : end && html`<span class="tnum">${f.count(events.length)}</span> shown${end.full ? ', the newest' : ''}, looked back to <span class="tnum">${f.clock(end.until)}</span>`}

@@ -36,6 +36,7 @@ export function Health() {
   const [level, sentence] = a ? verdict(a) : [];
   const now = Date.now() + skew.value;
   const since = (t) => (t ? `${f.age(now - t)} ago` : '–');
+  const other = (n) => n.version && n.version !== a.gateway.version;
   const num = (key, label, of, cell = f.count) => ({ key, label, num: true, value: of, cell: (r) => cell(of(r)) });
   return html`
     <div class="bar-of-view"><h1>Health</h1><${About} answer=${a} /></div>
@@ -44,6 +45,8 @@ export function Health() {
       <p class=${`verdict ${level}`}>${{ ok: '✓', warn: '▲', bad: '✕' }[level]} ${sentence}</p>
       <section class="panel"><${Table} caption="Agents: what each saw, and what became of it" param="sort" fallback="node" rows=${a.nodes || []} id=${(n) => n.node} columns=${[
         { key: 'node', label: 'Node', value: (n) => n.node, cell: (n) => n.node },
+        { key: 'version', label: 'Version', value: (n) => n.version, title: '≠ marks those that differ from this gateway’s',
+          cell: (n) => html`<span class=${other(n) ? 'missing' : 'dim'}>${other(n) ? '≠ ' : ''}${n.version || '–'}</span>` },
         num('generated', 'Generated', (n) => n.generated), num('delivered', 'Delivered', (n) => n.delivered), num('flight', 'On the way', (n) => n.in_flight),
         { ...num('lost', 'Lost', (n) => lostOf(n, 'exchanges')), className: (n) => (lostOf(n, 'exchanges') ? 'failing' : 'dim') },
         { ...num('records', 'Records lost', (n) => lostOf(n, 'records')), className: (n) => (lostOf(n, 'records') ? 'failing' : 'dim'), title: 'kernel records, each of which may have been part of a request' },

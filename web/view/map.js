@@ -1,11 +1,11 @@
 // Who calls whom, from left to right. Positions stay while the same workloads
 // call each other, so that the eye finds what it saw before.
 import { html, dagre, useRef } from '../vendor/vendor.js';
-import { url, go, open, timeQuery, workload } from '../state.js';
+import { url, go, narrowed, open, timeQuery, workload } from '../state.js';
 import { useAnswer } from '../data.js';
 import { Table, Go } from '../table.js';
 import { figures, Name } from './services.js';
-import { About, Problem } from './about.js';
+import { About, Narrowed, Problem } from './about.js';
 import * as f from '../format.js';
 
 const width = 196, height = 44;
@@ -48,7 +48,7 @@ function path(from, to, points) {
 }
 
 export function GraphView() {
-  const { answer, error } = useAnswer(`map?${timeQuery.value}`);
+  const { answer, error } = useAnswer(`map?${timeQuery.value}&${narrowed()}`);
   const words = (url.value.q || '').toLowerCase().trim();
   const has = (w) => f.title(w).toLowerCase().includes(words);
   const edges = (answer?.edges || []).filter((e) => !words || has(e.from) || has(e.to));
@@ -61,6 +61,7 @@ export function GraphView() {
         onInput=${(e) => go({ q: e.target.value }, { replace: true })} onKeyDown=${(e) => { if (e.key === 'Escape') e.target.blur(); }} /></label>
       <button type="button" aria-pressed=${Boolean(url.value.table)} onClick=${() => go({ table: url.value.table ? null : 1 }, { replace: true })} title="drawing or table (v)">As a table</button>
       <span class="legend"><span class="line c-rate">width: requests/s</span><span class="line dashed c-bad">errors ≥ 1 %</span></span>
+      <${Narrowed} side />
       <${About} answer=${answer} />
     </div>
     <${Problem} error=${error} />

@@ -1,10 +1,10 @@
 // All workloads: who is slow, who fails, and is it work or waiting.
 import { html } from '../vendor/vendor.js';
-import { url, go, timeQuery, workload } from '../state.js';
+import { url, go, narrowed, timeQuery, workload } from '../state.js';
 import { useAnswer } from '../data.js';
 import { Table } from '../table.js';
 import { Spark } from '../spark.js';
-import { About, Problem } from './about.js';
+import { About, Narrowed, Problem } from './about.js';
 import * as f from '../format.js';
 
 const sides = [['', 'servers'], ['client', 'clients'], ['both', 'both']];
@@ -40,8 +40,10 @@ const order = ['name', 'side', 'trend', 'rate', 'errors', 'p50', 'p90', 'p99', '
 
 export function Services() {
   const side = url.value.side || '';
-  const ask = side === 'both' ? '' : `&side=${side || 'server'}`;
-  const { answer, error } = useAnswer(`services?${timeQuery.value}${ask}`);
+  const ask = narrowed();
+  if (side === 'both') ask.delete('side');
+  else ask.set('side', side || 'server');
+  const { answer, error } = useAnswer(`services?${timeQuery.value}&${ask}`);
   const words = (url.value.q || '').toLowerCase().split(/\s+/).filter(Boolean);
   const rows = (answer?.rows || []).filter((r) => words.every((w) => `${r.namespace}/${r.workload} ${r.side} ${r.kind}`.toLowerCase().includes(w)));
   const total = rows.reduce((sum, r) => sum + r.rate, 0);
@@ -55,6 +57,7 @@ export function Services() {
           onKeyDown=${(e) => { if (e.key === 'ArrowDown' || e.key === 'Enter') { e.preventDefault(); document.querySelector('table.services .lead')?.focus(); } if (e.key === 'Escape') e.target.blur(); }} /></label>
       <div class="group" role="group" aria-label="Side">${sides.map(([s, name]) => html`
         <button type="button" aria-pressed=${side === s} onClick=${() => go({ side: s }, { replace: true })}>${name}</button>`)}</div>
+      <${Narrowed} />
       <${About} answer=${answer} />
     </div>
     <${Problem} error=${error} />

@@ -11,6 +11,7 @@ import (
 	"github.com/weirstream/weir/aggregator"
 	"github.com/weirstream/weir/enricher"
 	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -100,7 +101,7 @@ func (a *agent) run(ctx context.Context) (err error) {
 func (a *agent) publish(ctx context.Context, events []proto.Event, watermark time.Time) error {
 	a.seq++
 	f := proto.Frame{
-		Cluster: "test", Node: Node, Epoch: a.lane.Epoch(), Seq: a.seq, Before: a.before,
+		Cluster: "test", Node: Node, Agent: status.Version(), Epoch: a.lane.Epoch(), Seq: a.seq, Before: a.before,
 		WatermarkNS: watermark.UnixNano(), Events: events,
 	}
 	if a.cfg.Lost > 0 && watermark.Second() == 0 {
