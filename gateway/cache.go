@@ -93,6 +93,11 @@ var (
 
 // take takes a message of WEIR_LATENCY in. Live ones are shown at once.
 func (c *cache) take(m *bus.Message, to part, live bool) error {
+	if m.Sequence == 1 { // the stream was empty when it was looked at
+		c.mu.Lock()
+		c.stream.FirstSeq, c.stream.FirstTime = 1, m.Time
+		c.mu.Unlock()
+	}
 	if strings.HasPrefix(m.Subject, "weir.commit.") {
 		commit, err := proto.DecodeCommit(m.Data)
 		if err != nil {
