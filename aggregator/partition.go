@@ -76,7 +76,7 @@ func (p *partition) open(ctx context.Context) error {
 	}
 	p.committed, p.heard = time.Now(), time.Now()
 	p.reader, err = p.c.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamEnriched, Subjects: []string{proto.EnrichedSubject(number)}, StartSeq: p.state.position.Seq,
+		Stream: proto.StreamEnriched, Subjects: []string{proto.EnrichedSubject(number)}, StartSeq: p.state.position.Seq, Foreign: true,
 	})
 	if err == nil && !p.reader.Created().Equal(input.Created) {
 		p.reader.Close()

@@ -107,7 +107,7 @@ func (r *rollup) isSame(ctx context.Context, record *proto.Commit, input bus.Str
 
 func (r *rollup) read(ctx context.Context, from uint64, input bus.StreamInfo) (*bus.Reader, error) {
 	reader, err := r.c.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency, proto.SubjectsCommit}, StartSeq: from,
+		Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency, proto.SubjectsCommit}, StartSeq: from, Foreign: true,
 	})
 	if err == nil && !reader.Created().Equal(input.Created) {
 		reader.Close()

@@ -99,7 +99,7 @@ func (p *partition) open(ctx context.Context, c *bus.Conn) error {
 	}
 	var err error
 	p.reader, err = c.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamRaw, Subjects: []string{proto.RawPartitionSubjects(p.number)}, StartSeq: start,
+		Stream: proto.StreamRaw, Subjects: []string{proto.RawPartitionSubjects(p.number)}, StartSeq: start, Foreign: true,
 	})
 	return err
 }

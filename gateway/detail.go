@@ -141,9 +141,6 @@ func (d *details) read(ctx context.Context, i query.Interval, want tally) (*leve
 		if !want.known && m.Time.After(i.To().Add(afterwards)) {
 			break
 		}
-		if m.Foreign {
-			continue
-		}
 		if l.bytes > chunkBytes {
 			return nil, fmt.Errorf("read the past of %s: more than %d MiB: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkBytes>>20)
 		}

@@ -94,9 +94,6 @@ func (g *gateway) readExemplars(ctx context.Context, e exemplarQuery) ([]exempla
 		if m.Time.After(e.interval.To().Add(afterwards)) {
 			return out, nil
 		}
-		if m.Foreign {
-			continue
-		}
 		if l, err := proto.DecodeLatency(m.Data); err == nil { // what can't be read is counted elsewhere
 			out = e.take(out, l)
 		}

@@ -174,7 +174,7 @@ func (f *feed) split(ctx context.Context, now time.Time) (cut uint64, rolledUp b
 		}
 		record, err := proto.DecodeCommit(m.Data)
 		switch {
-		case m.Foreign || err != nil:
+		case err != nil:
 			continue
 		case n > 0 && record.Seq == 1: // it began anew: what comes before counts no longer
 			return cut, false, nil
@@ -291,9 +291,6 @@ func (c *cache) historyRead(levels part) {
 
 // take counts what can't be read instead of stopping: the rest can.
 func (f *feed) take(m *bus.Message, to part, live bool) {
-	if m.Foreign {
-		return
-	}
 	if err := f.cache.take(m, to, live); err != nil {
 		f.metrics.undecodable.Inc()
 		f.log.Debug("message_skipped", "error", fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err))

@@ -112,9 +112,6 @@ func (t *tap) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if m.Foreign {
-			continue
-		}
 		frame := new(proto.Frame) // it is shared, so its memory isn't used again
 		if err := frame.Decode(m.Data); err != nil {
 			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamEnriched, err)

@@ -43,11 +43,12 @@ type ReadConfig struct {
 	StartSeq  uint64    // first stream sequence wanted, 0 if StartTime or all
 	StartTime time.Time // messages stored at or after it
 	Last      bool      // only the last message of each subject, then what follows
+	Foreign   bool      // also messages that none of Weir's writers published
 	StopAtEnd bool      // Next returns io.EOF after the last message stored when it was opened, or later
 }
 
-// Reader reads a stream in order and gives every message of its subjects
-// exactly once, whatever happens to the connection or the server. What
+// Reader reads a stream in order and gives every message of its subjects, but
+// for foreign ones, exactly once, whatever happens to the connection or the server. What
 // expired before it was read is not given; the stream sequence shows it.
 // It is not safe for concurrent use.
 type Reader struct {
@@ -96,6 +97,9 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 			return Message{}, io.EOF
 		}
 		m, err := r.next(ctx)
+		if err == nil && m.Foreign && !r.cfg.Foreign {
+			continue
+		}
 		if err == nil {
 			return m, nil
 		}

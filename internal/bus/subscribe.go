@@ -12,9 +12,15 @@ import (
 )
 
 // LastMessages reads the last message of every subject that matches, such as
-// the commit records of all partitions, in the order they were stored.
+// the commit records of all partitions, in the order they were stored. A subject
+// whose last message is foreign is left out.
 func (c *Conn) LastMessages(ctx context.Context, stream, subjects string) ([]Message, error) {
-	r, err := c.Read(ctx, ReadConfig{Stream: stream, Subjects: []string{subjects}, Last: true, StopAtEnd: true})
+	return c.lastMessages(ctx, ReadConfig{Stream: stream, Subjects: []string{subjects}})
+}
+
+func (c *Conn) lastMessages(ctx context.Context, cfg ReadConfig) ([]Message, error) {
+	cfg.Last, cfg.StopAtEnd = true, true
+	r, err := c.Read(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

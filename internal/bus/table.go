@@ -86,7 +86,7 @@ type row struct {
 
 // OpenTable reads all of a bucket.
 func (c *Conn) OpenTable(ctx context.Context, bucket string) (*Table, error) {
-	all, err := c.LastMessages(ctx, bucketStream(bucket), bucketSubject(bucket, "*"))
+	all, err := c.lastMessages(ctx, ReadConfig{Stream: bucketStream(bucket), Subjects: []string{bucketSubject(bucket, "*")}, Foreign: true})
 	if err != nil {
 		return nil, fmt.Errorf("read bucket %s: %w", bucket, err)
 	}

@@ -152,8 +152,6 @@ func ReadAll(t testing.TB, c *bus.Conn, stream, subjects string) []bus.Message {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !m.Foreign {
-			out = append(out, m)
-		}
+		out = append(out, m)
 	}
 }

@@ -148,9 +148,6 @@ func (f *frames) read(ctx context.Context, c *bus.Conn, toEnd bool) error {
 			return err
 		}
 		f.next = msg.Sequence + 1
-		if msg.Foreign {
-			continue
-		}
 		if err := f.frame.DecodeWhere(msg.Data, f.where.columns, f.where.keep); err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamEnriched, err)
 		}

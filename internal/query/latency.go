@@ -108,9 +108,6 @@ func Latencies(ctx context.Context, c *bus.Conn, interval Interval, take func(*b
 		if err != nil {
 			return err
 		}
-		if msg.Foreign {
-			continue
-		}
 		latency, err := proto.DecodeLatency(msg.Data)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)
@@ -215,9 +212,6 @@ func (m *merge) read(ctx context.Context, toEnd bool, stop func() bool) error {
 			return err
 		}
 		m.next = msg.Sequence + 1
-		if msg.Foreign {
-			continue
-		}
 		committed, err := m.add(&msg)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)

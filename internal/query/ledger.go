@@ -115,9 +115,6 @@ func (k *keeper) readCommits(ctx context.Context, c *bus.Conn) error {
 		if err != nil {
 			return err
 		}
-		if m.Foreign {
-			continue
-		}
 		commit, err := proto.DecodeCommit(m.Data)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err)
@@ -192,9 +189,6 @@ func (k *keeper) readRaw(ctx context.Context, c *bus.Conn) error {
 		return fmt.Errorf("read newest raw frames: %w", err)
 	}
 	for _, m := range last {
-		if m.Foreign {
-			continue
-		}
 		var frame proto.Frame
 		count, err := frame.DecodeHeader(m.Data)
 		if err != nil || !ofLane(&m, frame.Node) {

@@ -39,9 +39,6 @@ func ReadNaming(ctx context.Context, c *bus.Conn, since time.Time) (Naming, erro
 		if err != nil {
 			return n, err
 		}
-		if m.Foreign {
-			continue
-		}
 		if err := frame.Decode(m.Data); err != nil {
 			return n, fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamEnriched, err)
 		}

@@ -49,9 +49,6 @@ func readProgress(ctx context.Context, c *bus.Conn) (*Progress, error) {
 		return nil, fmt.Errorf("read commit records: %w", err)
 	}
 	for _, m := range last {
-		if m.Foreign {
-			continue
-		}
 		commit, err := proto.DecodeCommit(m.Data)
 		if err != nil {
 			return nil, fmt.Errorf("read commit record %s: %w", m.Subject, err)
@@ -190,7 +187,7 @@ func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) 
 		return nil, fmt.Errorf("read newest enriched frames: %w", err)
 	}
 	for _, m := range enriched {
-		if p, ok := partitionOf(m.Subject); ok && int(p) < len(stages) && !m.Foreign {
+		if p, ok := partitionOf(m.Subject); ok && int(p) < len(stages) {
 			stages[p].EnrichedLast, stages[p].RawEnriched = m.Sequence, m.Src
 		}
 	}
@@ -201,9 +198,6 @@ func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) 
 	for _, m := range raw {
 		p, ok := partitionOf(m.Subject)
 		if !ok || int(p) >= len(stages) {
-			continue
-		}
-		if m.Foreign {
 			continue
 		}
 		stages[p].RawLast = max(stages[p].RawLast, m.Sequence)

@@ -69,8 +69,6 @@ func Rollups(ctx context.Context, c *bus.Conn, subject string, from time.Time, t
 			return nil
 		case err != nil:
 			return err
-		case m.Foreign:
-			continue
 		case m.Subject != proto.SubjectRollupCommit:
 			l, err := proto.DecodeLatency(m.Data)
 			if err != nil {
@@ -160,9 +158,6 @@ func (m *merge) readMinute(ctx context.Context, minute Interval, count uint64) e
 		if err != nil {
 			return err
 		}
-		if msg.Foreign {
-			continue
-		}
 		l, err := proto.DecodeLatency(msg.Data)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)
@@ -212,9 +207,6 @@ func Began(ctx context.Context, c *bus.Conn, stream bus.StreamInfo, subject stri
 		}
 		if err != nil {
 			return 0, err
-		}
-		if m.Foreign {
-			continue
 		}
 		if l, err := proto.DecodeLatency(m.Data); err == nil {
 			for i := range l.Points {

@@ -30,9 +30,6 @@ func Workloads(ctx context.Context, c *bus.Conn, s Selection) ([]Workload, error
 	}
 	var out []Workload
 	for _, m := range last {
-		if m.Foreign {
-			continue
-		}
 		latency, err := proto.DecodeLatency(m.Data)
 		if err != nil {
 			return nil, fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err)
