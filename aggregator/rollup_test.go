@@ -6,116 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"reflect"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
 )
 
-// minutes is what a stream sums up to, by the minute.
-type minutes struct {
-	points map[string]*proto.Point // by minute and series
-	losses map[string]uint64
-}
-
-func newMinutes() *minutes {
-	return &minutes{points: map[string]*proto.Point{}, losses: map[string]uint64{}}
-}
-
-func (s *minutes) add(l *proto.Latency) {
-	for i := range l.Points {
-		p := &l.Points[i]
-		minute := p.StartNS - p.StartNS%proto.RollupNS
-		key := fmt.Sprint(minute, l.Namespace, l.Workload, l.WorkloadKind, p.Metric, p.Side, p.Attrs, p.Peer)
-		sum := s.points[key]
-		if sum == nil {
-			sum = &proto.Point{Parts: proto.Parts{Wait: new(histogram.Histogram)}}
-			s.points[key] = sum
-		}
-		sum.Hist.Merge(&p.Hist)
-		if p.Parts.Wait != nil {
-			sum.Parts.Wait.Merge(p.Parts.Wait)
-		}
-		sum.Errors += p.Errors
-		sum.Lossy = sum.Lossy || p.Lossy
-		sum.Parts.WaitNS += p.Parts.WaitNS
-		sum.Parts.ProcessingNS += p.Parts.ProcessingNS
-		sum.Parts.TransferNS += p.Parts.TransferNS
-		for _, x := range p.Exemplars { // the slowest is what every reader shows first
-			if len(sum.Exemplars) == 0 || before(&x, &sum.Exemplars[0]) {
-				sum.Exemplars = []proto.Exemplar{x}
-			}
-		}
-	}
-}
-
-// readMinutes reads all that WEIR_LATENCY or WEIR_ROLLUP holds, by the rules for
-// readers: a roll-up begins anew with commit 1.
-func readMinutes(t *testing.T, c *bus.Conn, stream string) (all *minutes, commits []*proto.Commit) {
-	t.Helper()
-	all = newMinutes()
-	var batch []*proto.Latency
-	for _, m := range bustest.ReadAll(t, c, stream, ">") {
-		if !strings.Contains(m.Subject, "commit") {
-			l, err := proto.DecodeLatency(m.Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			batch = append(batch, l)
-			continue
-		}
-		record, err := proto.DecodeCommit(m.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if stream == proto.StreamRollup && record.Seq == 1 {
-			all, commits = newMinutes(), nil
-		}
-		for _, l := range batch {
-			all.add(l)
-		}
-		for _, l := range record.Loss {
-			all.losses[fmt.Sprint(l.Node, l.StartNS, l.Reason, l.Unit)] += l.Count
-		}
-		batch, commits = nil, append(commits, record)
-	}
-	return all, commits
-}
-
-// checkRollup waits until all of WEIR_LATENCY is rolled up, and compares.
-func checkRollup(t *testing.T, c *bus.Conn) []*proto.Commit {
+// rolledUp waits until all of WEIR_LATENCY is rolled up, and compares.
+func rolledUp(t *testing.T, c *bus.Conn) []*proto.Commit {
 	t.Helper()
 	bustest.WaitRolledUp(t, c)
-	want, _ := readMinutes(t, c, proto.StreamLatency)
-	got, commits := readMinutes(t, c, proto.StreamRollup)
-	if len(want.points) == 0 || len(got.points) != len(want.points) {
-		t.Errorf("%d minutes of series are rolled up, want %d", len(got.points), len(want.points))
-	}
-	for key, w := range want.points {
-		g := got.points[key]
-		if g == nil || !g.Hist.Equal(&w.Hist) || !g.Parts.Wait.Equal(w.Parts.Wait) || g.Errors != w.Errors || g.Lossy != w.Lossy ||
-			g.Parts.WaitNS != w.Parts.WaitNS || g.Parts.ProcessingNS != w.Parts.ProcessingNS || g.Parts.TransferNS != w.Parts.TransferNS ||
-			!reflect.DeepEqual(g.Exemplars, w.Exemplars) {
-			t.Fatalf("%s is rolled up to\n%+v, want\n%+v", key, g, w)
-		}
-	}
-	if !reflect.DeepEqual(got.losses, want.losses) {
-		t.Errorf("losses are %v, want %v", got.losses, want.losses)
-	}
-	for i, r := range commits {
-		if r.Seq != uint64(i)+1 {
-			t.Fatalf("commit %d has number %d", i+1, r.Seq)
-		}
-	}
-	return commits
+	return bustest.CheckRollup(t, c)
 }
 
 // Four that roll up at once, without a lease, each of them stopped and started
@@ -163,7 +69,7 @@ func TestRollupRivalsAreExact(t *testing.T) {
 		time.Sleep(rand.N(20 * time.Millisecond)) // a load, not a synchronisation
 	}
 	waitFor(t, c, 400)
-	checkRollup(t, c)
+	rolledUp(t, c)
 	cancel()
 	rivals.Wait()
 	if err := stop(); err != nil {
@@ -238,7 +144,7 @@ func TestRollupCommitsEveryMinute(t *testing.T) {
 		done <- rollUp(ctx, testConfig(c, time.Hour), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 	}()
 	slow.commit(10, begin+5*minute, true)
-	commits := checkRollup(t, c)
+	commits := rolledUp(t, c)
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -277,7 +183,7 @@ func TestRollupOfAnotherStream(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	live(func() { waitFor(t, c, 30); checkRollup(t, c) })
+	live(func() { waitFor(t, c, 30); rolledUp(t, c) })
 	bustest.DeleteStream(t, s.URL, proto.StreamLatency)
 	bustest.Provision(t, c, 1, 1)
 	for range 10 {
@@ -285,9 +191,6 @@ func TestRollupOfAnotherStream(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	live(func() { waitFor(t, c, 40); checkRollup(t, c) })
+	live(func() { waitFor(t, c, 40); rolledUp(t, c) })
 	e.load.Want().Check(t, bustest.ReadWindows(t, c).WithoutPeers())
-	if got, _ := readMinutes(t, c, proto.StreamRollup); len(got.points) == 0 {
-		t.Error("nothing is rolled up")
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/test/rig"
 	"github.com/weirstream/weir/test/servers"
 )
@@ -42,6 +43,7 @@ func TestKillAndPauseServices(t *testing.T) {
 			}
 		}
 	}
+	bustest.CheckRollup(t, bustest.Connect(t, c.URL))
 	if ledger, err := c.Streams().Weir("ledger"); err != nil || t.Failed() {
 		t.Errorf("ledger: %v\n%s", err, ledger)
 	}
