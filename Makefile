@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 BIN := bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-all lint generate bench e2e chaos kernels cluster cluster-down k8s compose fuzz
+.PHONY: help build test test-all lint generate bench e2e chaos kernels recordings cluster cluster-down k8s compose fuzz
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ chaos: ## kill -9, pauses, rivals under load: exact (root)
 
 kernels: ## bpf and agent on Linux 5.10, 6.1, 6.12 and the newest, under qemu
 	test/kernels/run
+
+recordings: ## the pictures of README.md and docs/page.md, of a real weir up --demo (root)
+	docs/record/record
 
 cluster: ## a Kubernetes cluster of two nodes on this machine (root; builds 8 minutes once)
 	@test/cluster/cluster up

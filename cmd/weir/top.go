@@ -32,7 +32,8 @@ func (a *app) topCommand() *cobra.Command {
 		Long: `A row for each workload and side, as weir latency counts them, shown anew after
 every window of ten seconds. Enter goes from a workload to its operations, and
 from an operation to callers and statuses; below is the histogram of the row that
-is selected, and how much of the time was waiting, working and sending.
+is selected, how much of the time was waiting, working and sending, and where
+the page shows the same.
 
 Keys: arrows or j k select, Enter and Esc go down and up, s and S choose the
 column to sort by, r turns the order, / filters by name, Tab chooses the side,

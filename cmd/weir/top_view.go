@@ -19,7 +19,7 @@ const (
 	topChart    = 6  // rows of the histogram
 	topBelow    = 11 // the histogram, its axis, its head, the page's address and the keys
 	topAbove    = 3  // what, where and the columns' names
-	topFigures  = 82 // characters that the side and the columns of figures take
+	topFigures  = 83 // characters that the side and the columns of figures take
 	chartBlocks = " ▁▂▃▄▅▆▇█"
 	old         = 30 * time.Second // without news the picture is called old
 
@@ -133,6 +133,9 @@ func (m *topModel) table() []string {
 		if c == m.sortBy {
 			name += arrow
 		}
+		if c == byWait {
+			line += " " // its name is as wide as the column once it has the arrow
+		}
 		line += fmt.Sprintf("%9s", name)
 		if c == byRequests {
 			line += fmt.Sprintf("%11s", "RATE")
@@ -159,7 +162,7 @@ func (m *topModel) row(r *topRow, width int, selected bool) string {
 	for _, c := range []topColumn{byP50, byP90, byP99, byMax} {
 		rest += fmt.Sprintf("%9s", latency(r.cells[c]))
 	}
-	rest += fmt.Sprintf("%9s", wait)
+	rest += fmt.Sprintf("%10s", wait)
 	if selected {
 		return m.paint(inverse, fit(line+errors+rest, m.width))
 	}

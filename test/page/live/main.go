@@ -1,5 +1,5 @@
 // Command live serves the page over the made-up shop until it is interrupted:
-// to work on the page, and for the screenshots of docs/page.md.
+// to work on the page.
 package main
 
 import (
