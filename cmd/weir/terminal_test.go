@@ -11,14 +11,20 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// tmuxCommand is one for a server of a folder's own.
+func tmuxCommand(dir string, env []string, args ...string) *exec.Cmd {
+	cmd := exec.Command("tmux", append([]string{"-f", "/dev/null", "-S", filepath.Join(dir, "tmux")}, args...)...)
+	cmd.Env = append(env, "LC_ALL=C.UTF-8", "TERM=xterm")
+	return cmd
+}
+
 // tmux runs it on a server of the script's own.
 func tmux(ts *testscript.TestScript, args ...string) string {
-	cmd := exec.Command("tmux", append([]string{"-f", "/dev/null", "-S", filepath.Join(ts.Getenv("WORK"), "tmux")}, args...)...)
+	var env []string
 	for _, name := range []string{"HOME", "PATH", "TZ", "WORK", "WEIR_SERVER"} {
-		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+		env = append(env, name+"="+ts.Getenv(name))
 	}
-	cmd.Env = append(cmd.Env, "LC_ALL=C.UTF-8", "TERM=xterm")
-	out, err := cmd.CombinedOutput()
+	out, err := tmuxCommand(ts.Getenv("WORK"), env, args...).CombinedOutput()
 	if err != nil {
 		ts.Fatalf("tmux %v: %v\n%s", args, err, out)
 	}
