@@ -224,6 +224,16 @@ func (c *cache) complete() int64 {
 	return query.Floor(now, proto.WindowNS)
 }
 
+// counted is the time before which everything is counted: what rates are over
+// where it lies within a window.
+func (c *cache) counted() int64 {
+	now := c.now().UnixNano()
+	if until, idle := c.progress.Until(); !idle && until > 0 {
+		now = min(now, until)
+	}
+	return now
+}
+
 // began is when measuring began, if that is still known, else 0, as
 // [query.Began] says.
 func (c *cache) began() int64 {
@@ -367,7 +377,7 @@ func (c *cache) cut(l *level, i query.Interval) *span {
 	for start := s.FromNS; start < s.ToNS; start += l.step {
 		s.windows = append(s.windows, l.windows[start])
 	}
-	s.until = min(s.ToNS, i.ToNS+l.step, c.complete())
+	s.until = min(s.ToNS, c.counted())
 	s.since = max(s.FromNS, min(c.began(), s.until))
 	return s
 }
