@@ -63,6 +63,39 @@ test('services: rows, numbers, sorting, filtering', async () => {
   await clean(page);
 });
 
+test('tables show the numbers of the answers, rounded', async () => {
+  const to = Math.floor(Date.now() / 60_000) * 60_000 - 60_000, time = `from=${to - 240_000}&to=${to}`;
+  const unit = { ns: 1e-6, µs: 1e-3, ms: 1, s: 1e3, min: 6e4, '%': 0.01 };
+  // Whether a text is a number rounded to the digits that it has.
+  const shows = (text, want) => {
+    const [v, of] = text.split(' '), digit = 10 ** -(v.split('.')[1] || '').length;
+    return Math.abs(Number(v) - want / (unit[of] || 1)) <= digit * 0.5001;
+  };
+  const compare = async (view, selector, kind, rowsOf, nameOf) => {
+    const said = rowsOf(await (await fetch(`${base}/api/${kind}`)).json());
+    const page = await visit(browser, view);
+    await eventually(async () => assert.equal(await page.locator(`${selector} tbody tr`).count(), said.length));
+    const shown = await page.evaluate((s) => {
+      const table = document.querySelector(s);
+      const heads = [...table.tHead.rows[0].cells].map((c) => c.innerText.trim().replace(/[↓↑]/, ''));
+      return [...table.tBodies[0].rows].map((r) => Object.fromEntries([...r.cells].map((c, i) => [heads[i], c.innerText.trim()])));
+    }, selector);
+    assert.ok(said.length >= 10);
+    for (const row of said) {
+      const r = shown.find((x) => nameOf(x) === nameOf(row));
+      assert.ok(r, nameOf(row));
+      for (const [head, want] of [['Rate /s', row.rate], ['Errors', row.errors / row.count], ['p50', row.p50_ms], ['p90', row.p90_ms], ['p99', row.p99_ms], ['max', row.max_ms]]) {
+        assert.ok(shows(r[head], want), `${nameOf(row)}: ${head} shows ${r[head]}, said was ${want}`);
+      }
+    }
+    await clean(page);
+  };
+  await compare(`?view=services&side=both&${time}`, 'table.services', `services?${time}`, (a) => a.rows,
+    (r) => (r.Service ? `${r.Service} ${r.Side}` : `${r.workload} ${r.side}`));
+  await compare(`?view=map&table=1&${time}`, 'table.data', `map?${time}`, (a) => a.edges,
+    (r) => r['From → to'] || [r.from, r.to].map((w) => (w.namespace === 'host' ? w.workload : w.namespace)).join(' → '));
+});
+
 test('services: live numbers move', async () => {
   const page = await visit(browser, '?view=services&last=5m');
   await page.locator('table.services').waitFor();
