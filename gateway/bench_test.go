@@ -165,7 +165,9 @@ func BenchmarkJoin(b *testing.B) {
 			}
 		}
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/minutes/benchSeries, "ns/point")
 	b.ReportMetric(float64(stored.Bytes)/1e6, "MB-stored")
