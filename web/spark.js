@@ -1,10 +1,17 @@
 // A row's course in a few pixels.
-import { html } from './vendor/vendor.js';
+import { html, useMemo } from './vendor/vendor.js';
 
 const width = 96, height = 20;
 
-/** values may hold null where nothing was measured: the line has a gap there. */
+/**
+ * values may hold null where nothing was measured: the line has a gap there. It
+ * is drawn once an answer, not with every key that is typed above it.
+ */
 export function Spark({ values, label, kind = '' }) {
+  return useMemo(() => drawing(values, label, kind), [values, label, kind]);
+}
+
+function drawing(values, label, kind) {
   if (!values?.length) return html`<svg class="spark" width=${width} height=${height} aria-hidden="true"></svg>`;
   const most = Math.max(...values.map((v) => v ?? 0), 1e-9);
   const x = (i) => (values.length < 2 ? width / 2 : 1 + (i * (width - 2)) / (values.length - 1));

@@ -8,6 +8,7 @@ import { Narrowed, Problem } from './about.js';
 import * as f from '../format.js';
 
 const most = 200; // shown at once
+const passing = 50; // of them while they pass by: nobody reads a hundred new ones a second, and drawing them takes time from the keys
 const step = 2000; // a replay asks for so much at a time
 
 const wanted = (u) => {
@@ -87,7 +88,7 @@ export function Events() {
     </div>
     <${Problem} error=${error} />
     ${open && html`<${Detail} event=${open} />`}
-    ${events.length ? html`<${Table} className="events" rows=${events} id=${idOf} onrow=${(e) => go({ event: u.event === idOf(e) ? null : idOf(e) }, { replace: true })}
+    ${events.length ? html`<${Table} className="events" rows=${isLive && !paused ? events.slice(0, passing) : events} id=${idOf} onrow=${(e) => go({ event: u.event === idOf(e) ? null : idOf(e) }, { replace: true })}
       selected=${(e) => idOf(e) === u.event} columns=${columns} />`
       : !error && html`<p class="nothing">${isLive ? 'Waiting for requests…' : searching ? 'Searching…' : 'No such request in this interval. Single requests are kept for four hours.'}</p>`}`;
 }
