@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
 )
 
 const (
@@ -76,9 +77,9 @@ func (g *gateway) pastEvents(ctx context.Context, s *stream, i query.Interval, e
 		if part.FromNS >= part.ToNS {
 			break
 		}
-		found := newNewest(e.limit - end.Shown)
+		found := newNewest(e.limit-end.Shown, func(e *query.Event) int64 { return e.Time.UnixNano() })
 		e.Interval = part
-		err := query.Events(limited, g.bus, e.EventOptions, found.add)
+		err := query.Events(limited, g.bus, e.EventOptions, func(e *query.Event) error { found.add(e); return nil })
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			end.Missing = fmt.Sprintf("looked for %s, the limit: choose a shorter interval", searchTime)
 			break
@@ -99,24 +100,26 @@ func (g *gateway) pastEvents(ctx context.Context, s *stream, i query.Interval, e
 	return s.send("end", end)
 }
 
-// newest keeps the latest events, however many are added.
-type newest struct {
+// newest keeps the latest of what is added, however much that is.
+type newest[T any] struct {
 	size int
-	kept []*query.Event
+	at   func(T) int64 // when it was
+	kept []T
 }
 
-func newNewest(size int) *newest { return &newest{size: size, kept: []*query.Event{}} }
+func newNewest[T any](size int, at func(T) int64) *newest[T] {
+	return &newest[T]{size: size, at: at, kept: []T{}}
+}
 
-func (n *newest) add(e *query.Event) error {
+func (n *newest[T]) add(e T) {
 	if n.kept = append(n.kept, e); len(n.kept) >= 2*n.size {
 		n.sorted()
 	}
-	return nil
 }
 
 // sorted are the newest, newest first.
-func (n *newest) sorted() []*query.Event {
-	slices.SortStableFunc(n.kept, func(a, b *query.Event) int { return b.Time.Compare(a.Time) })
+func (n *newest[T]) sorted() []T {
+	slices.SortStableFunc(n.kept, func(a, b T) int { return cmp.Compare(n.at(b), n.at(a)) })
 	clear(n.kept[min(len(n.kept), n.size):])
 	n.kept = n.kept[:min(len(n.kept), n.size)]
 	return n.kept
@@ -127,6 +130,13 @@ type liveEvents struct {
 	Events  []*query.Event `json:"events"`
 	Matched uint64         `json:"matched"` // since the last batch, shown or not
 	Skipped uint64         `json:"skipped"` // not looked at: this viewer was too slow
+}
+
+// passing is an event that may be shown. Most are not: what they look like is
+// worked out for those that are.
+type passing struct {
+	*proto.Event
+	node string
 }
 
 // follow sends events as they happen, until the viewer goes. It shows at most
@@ -140,24 +150,28 @@ func (g *gateway) follow(ctx context.Context, s *stream, e eventQuery) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
 	choose := e.Chooser()
-	room := newNewest(int(burst * flushEvery / time.Second))
+	room := newNewest(int(burst*flushEvery/time.Second), func(e passing) int64 { return e.EndNS })
 	var batch liveEvents
 	for {
 		select {
 		case f := <-v.frames:
 			for i := range f.Events {
-				event, err := choose(f, &f.Events[i])
+				wanted, err := choose(f, &f.Events[i])
 				if err != nil {
 					return badRequest{err}
 				}
-				if event != nil {
+				if wanted {
 					batch.Matched++
-					_ = room.add(event) // it never fails
+					room.add(passing{&f.Events[i], f.Node})
 				}
 			}
 		case <-tick.C:
 			batch.Skipped = v.skipped.Swap(0)
-			if batch.Events = room.sorted(); len(batch.Events) == 0 && batch.Skipped == 0 {
+			batch.Events = []*query.Event{} // not null
+			for _, e := range room.sorted() {
+				batch.Events = append(batch.Events, query.NewEvent(e.node, e.Event))
+			}
+			if len(batch.Events) == 0 && batch.Skipped == 0 {
 				if err := s.beat(); err != nil {
 					return err
 				}
@@ -166,7 +180,7 @@ func (g *gateway) follow(ctx context.Context, s *stream, e eventQuery) error {
 			if err := s.send("live", batch); err != nil {
 				return err
 			}
-			room, batch = newNewest(room.size), liveEvents{}
+			room, batch = newNewest(room.size, room.at), liveEvents{}
 		case err := <-v.failed:
 			return err
 		case <-ctx.Done():

@@ -94,20 +94,17 @@ func Events(ctx context.Context, c *bus.Conn, o EventOptions, show func(*Event) 
 }
 
 // Chooser returns what tells the events that are asked for from others, in frames
-// that were decoded whole: it gives the view of an event, or nil.
-func (o EventOptions) Chooser() func(*proto.Frame, *proto.Event) (*Event, error) {
+// that were decoded whole. Only a filter makes it take the view of one.
+func (o EventOptions) Chooser() func(*proto.Frame, *proto.Event) (bool, error) {
 	narrow := o.narrowing()
-	return func(f *proto.Frame, e *proto.Event) (*Event, error) {
+	return func(f *proto.Frame, e *proto.Event) (bool, error) {
 		if narrow.keep != nil && !narrow.keep(f, e) {
-			return nil, nil
+			return false, nil
 		}
-		event := NewEvent(f.Node, e)
-		if o.Filter != nil {
-			if wanted, err := o.Filter.Wants(event); err != nil || !wanted {
-				return nil, err
-			}
+		if o.Filter == nil {
+			return true, nil
 		}
-		return event, nil
+		return o.Filter.Wants(NewEvent(f.Node, e))
 	}
 }
 
