@@ -36,6 +36,8 @@ func TestFigures(t *testing.T) {
 	t.Run("pipeline", func(t *testing.T) { services(t, pipeline) })
 	t.Run("latency stream", func(t *testing.T) { latencyStream(t, pipeline) })
 	t.Run("kubernetes", func(t *testing.T) { kubernetes(t, pipeline) })
+	viewing := &table{name: "Page"}
+	t.Run("page", func(t *testing.T) { pages(t, viewing) })
 	capture := &table{name: "Cost of capture"}
 	t.Run("throughput", func(t *testing.T) { throughput(t, capture) })
 	t.Run("ignored socket", func(t *testing.T) { ignored(t, capture) })
@@ -43,9 +45,9 @@ func TestFigures(t *testing.T) {
 	t.Run("complete", func(t *testing.T) { complete(t, capture, pipeline) })
 	t.Run("accuracy", func(t *testing.T) { accuracy(t, capture) })
 
-	text := fmt.Sprintf("%s\n\n%s\n%s", machineLine(), capture.markdown(), pipeline.markdown())
+	text := fmt.Sprintf("%s\n\n%s\n%s\n%s", machineLine(), capture.markdown(), pipeline.markdown(), viewing.markdown())
 	fmt.Println(text)
-	if full() && !t.Failed() {
+	if full() && !t.Failed() && len(capture.rows) > 0 { // not if only some were asked for
 		if err := replaceBetween(performance, "<!-- figures -->", "<!-- end of figures -->", text); err != nil {
 			t.Error(err)
 		}

@@ -6,10 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,41 +22,8 @@ import (
 // wholeTime is for a busy machine: alone it takes a minute or two.
 const wholeTime = 12 * time.Minute
 
-// need finds the browser and what drives it, or skips; where everything is
-// required it installs the latter, and fails without the former.
-func need(t *testing.T) {
-	required := os.Getenv("WEIR_REQUIRE") == "all"
-	missing := func(what string) {
-		if required {
-			t.Fatalf("WEIR_REQUIRE=all, but %s", what)
-		}
-		t.Skip(what)
-	}
-	for _, program := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing("no " + program)
-		}
-	}
-	chromium := os.Getenv("WEIR_CHROMIUM")
-	if chromium == "" {
-		chromium = "/usr/bin/chromium"
-	}
-	if _, err := os.Stat(chromium); err != nil {
-		missing("no chromium: " + err.Error())
-	}
-	if _, err := os.Stat("node_modules/playwright-core"); err == nil {
-		return
-	}
-	if !required {
-		t.Skip("no playwright-core: run npm ci in test/page")
-	}
-	if out, err := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts").CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-}
-
 func TestPage(t *testing.T) {
-	need(t)
+	Need(t, ".")
 	discard := slog.New(slog.DiscardHandler)
 	server := bustest.Start(t)
 	connect := func(name string) (*bus.Conn, error) {
@@ -97,11 +61,8 @@ func TestPage(t *testing.T) {
 	<-filled
 	bustest.Eventually(t, func() bool { return counted("http://" + address) }, "the shop is not counted")
 
-	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", "page.test.mjs")
-	cmd.Env = append(os.Environ(), "WEIR_PAGE=http://"+address, "WEIR_CONTROL="+control.URL)
-	// Told to stop, playwright stops its browser.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 20 * time.Second
+	cmd := Node(ctx, ".", "http://"+address, "--test", "--test-reporter=spec", "page.test.mjs")
+	cmd.Env = append(cmd.Env, "WEIR_CONTROL="+control.URL)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
