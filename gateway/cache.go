@@ -61,10 +61,11 @@ func (c *cache) reset() {
 	defer c.mu.Unlock()
 	c.series, c.ids = nil, map[query.Key]uint32{}
 	c.levels, c.since, c.loaded = nil, make([]int64, len(widths)), make([]int64, len(widths))
-	for _, w := range widths {
+	for i, w := range widths {
 		c.levels = append(c.levels, newLevel(int64(w.step)))
+		c.loaded[i] = c.now().UnixNano()
 	}
-	c.progress, c.first = query.NewProgress(0), 1<<63-1
+	c.progress, c.first, c.loading = query.NewProgress(0), 1<<63-1, 0
 	c.notify()
 }
 

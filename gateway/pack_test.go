@@ -85,6 +85,7 @@ func TestCacheIsBounded(t *testing.T) {
 			c.mu.Unlock()
 		}
 	}
+	c.historyRead(allLevels)
 	bytes := 0
 	for _, l := range c.levels {
 		bytes += l.bytes

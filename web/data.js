@@ -70,14 +70,15 @@ export async function ask(path, signal) {
 }
 
 /**
- * The answer to a question, asked again when it changes or, live, when there
- * is something new. One is under way at a time; the last answer stays until
+ * The answer to a question, asked again when it changes or, live or while the
+ * gateway still reads its history, when there is something new. One is under way at a time; the last answer stays until
  * the next one is there.
  */
 export function useAnswer(path) {
   const [state, set] = useState({ answer: null, error: null, path: null });
   const flight = useRef({ path: null, again: null, stop: null });
-  const change = mode.value === 'live' ? live.value?.change : 0;
+  // The past doesn't change, but for what of it isn't read yet.
+  const change = mode.value === 'live' || live.value?.loaded < 1 ? live.value?.change : 0;
   const back = gateway.value.up;
   useEffect(() => {
     if (!path) return;
