@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bus"
@@ -34,28 +33,17 @@ func start(t *testing.T) *rig {
 		return bus.Connect(t.Context(), bus.Options{URL: server.URL, Name: name}, discard)
 	}
 	r := &rig{T: t, server: server, bus: bustest.Connect(t, server.URL)}
-	page, err := connect("gateway")
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.url = serve(t, server.URL)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	filled := make(chan struct{})
-	address := bustest.FreeAddr(t)
-	r.url = "http://" + address
-	var g errgroup.Group
-	g.Go(func() error {
-		return shop.Run(ctx, shop.Config{Bus: connect, Past: 10 * time.Minute, Rate: 40, Lost: 3, Filled: func() { close(filled) }}, discard)
-	})
-	g.Go(func() error {
-		return gateway.Run(ctx, gateway.Config{Bus: page, HTTP: address, Registry: prometheus.NewRegistry()}, discard)
-	})
+	filled, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- shop.Run(ctx, shop.Config{Bus: connect, Past: 10 * time.Minute, Rate: 40, Lost: 3, Filled: func() { close(filled) }}, discard)
+	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := g.Wait(); err != nil {
+		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		page.Close()
-		http.DefaultClient.CloseIdleConnections()
 	})
 	<-filled
 	// Until the past is counted, and a window of the present.
@@ -77,6 +65,29 @@ func start(t *testing.T) *rig {
 		return l.Known && !l.Idle && l.Loaded == 1 && time.Since(time.UnixMilli(l.Complete)) < 30*time.Second && err == nil && len(result.Rows) > 0
 	}, "nothing is counted")
 	return r
+}
+
+// serve runs a gateway until the test ends, and returns its address.
+func serve(t *testing.T, nats string) (url string) {
+	t.Helper()
+	c, err := bus.Connect(t.Context(), bus.Options{URL: nats, Name: "gateway"}, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	address, ended := bustest.FreeAddr(t), make(chan error, 1)
+	go func() {
+		ended <- gateway.Run(ctx, gateway.Config{Bus: c, HTTP: address, Registry: prometheus.NewRegistry()}, discard)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return "http://" + address
 }
 
 // get asks for an answer; code is what is expected.

@@ -25,6 +25,15 @@ func Admin(t testing.TB, url string, do func(context.Context, jetstream.JetStrea
 	}
 }
 
+// Publish stores a message as anybody might, who isn't one of Weir's writers.
+func Publish(t testing.TB, url, subject string, data []byte) {
+	t.Helper()
+	Admin(t, url, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.Publish(ctx, subject, data)
+		return err
+	})
+}
+
 // DeleteStream deletes a stream.
 func DeleteStream(t testing.TB, url, name string) {
 	t.Helper()
