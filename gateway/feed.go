@@ -84,9 +84,14 @@ func (f *feed) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.cache.begin(partitions, last, began, now.Add(-recent+time.Minute).UnixNano())
+	f.cache.begin(partitions, last, began)
+	next, since, err := f.recent(ctx, cut)
+	if err != nil {
+		return err
+	}
+	f.cache.recentRead(since.Add(early).UnixNano())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return f.follow(ctx, cut) })
+	g.Go(func() error { return f.follow(ctx, next) })
 	if rolledUp {
 		g.Go(func() error { return f.rollups(ctx, now, cut) })
 		g.Go(func() error { return f.history(ctx, now.Add(-widths[0].keep-early), cut, finest) })
@@ -108,15 +113,11 @@ func (f *feed) read(ctx context.Context) error {
 	return g.Wait()
 }
 
-// begin starts with the newest commit records. The history before loaded is
-// read later.
-func (c *cache) begin(partitions int, commits []bus.Message, began, loaded int64) {
+// begin starts with the newest commit records. All else is read later.
+func (c *cache) begin(partitions int, commits []bus.Message, began int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress, c.loading, c.problem = query.NewProgress(partitions), 0, ""
-	for i := range c.loaded {
-		c.loaded[i] = loaded
-	}
 	if began > 0 {
 		c.first = min(c.first, began)
 	}
@@ -220,6 +221,40 @@ func (f *feed) firstAfter(ctx context.Context, at time.Time) (uint64, error) {
 		return info.LastSeq + 1, nil
 	}
 	return m.Sequence, err
+}
+
+// recent reads from a sequence on what there is. It returns where to go on, and
+// when the first of it was stored.
+func (f *feed) recent(ctx context.Context, from uint64) (next uint64, since time.Time, err error) {
+	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from, StopAtEnd: true})
+	if err != nil {
+		return 0, since, err
+	}
+	defer r.Close()
+	for next, since = from, f.cache.now(); ; {
+		m, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return next, since, nil
+		}
+		if err != nil {
+			return 0, since, err
+		}
+		f.take(&m, allLevels, true)
+		next = m.Sequence + 1
+		if m.Time.Before(since) {
+			since = m.Time
+		}
+	}
+}
+
+// recentRead says that what lies after a time is read.
+func (c *cache) recentRead(after int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.loaded {
+		c.loaded[i] = after
+	}
+	c.notify()
 }
 
 // follow reads from a sequence on, for ever.

@@ -35,7 +35,7 @@ function connect() {
     if (source !== s) return;
     if (gateway.value.up) gateway.value = { up: false, since: Date.now() };
     if (s.readyState === EventSource.CLOSED) { // it was refused: the browser won't try again
-      why(s.url).then((error) => { if (error && !gateway.value.up) gateway.value = { ...gateway.value, error }; });
+      why(s.url).then((error) => { if (error && !gateway.value.up) gateway.value = { ...gateway.value, error: error.message }; });
       setTimeout(() => { if (source === s) connect(); }, 2000);
     }
   };
@@ -46,7 +46,7 @@ export async function why(address) {
   const stop = new AbortController();
   try {
     const r = await fetch(address, { signal: stop.signal });
-    return r.ok ? null : (await r.json()).error;
+    return r.ok ? null : new Refused(await r.json());
   } catch {
     return null;
   } finally {

@@ -68,7 +68,7 @@ func NewFilter(expression string) (*Filter, error) {
 	ast, issues := env.Compile(expression)
 	if issues.Err() != nil {
 		first := issues.Errors()[0]
-		return nil, &FilterError{Filter: expression, Column: first.Location.Column(), Reason: first.Message}
+		return nil, &FilterError{Filter: expression, Column: first.Location.Column(), Reason: reason(first.Message)}
 	}
 	if ast.OutputType() != cel.BoolType {
 		return nil, &FilterError{Filter: expression, Column: -1,
@@ -79,6 +79,12 @@ func NewFilter(expression string) (*Filter, error) {
 		return nil, fmt.Errorf("prepare filter: %w", err)
 	}
 	return &Filter{program: program, narrow: narrow(ast.NativeRep().Expr())}, nil
+}
+
+// reason is a parser's message without all that it would have taken instead.
+func reason(message string) string {
+	message, _, _ = strings.Cut(message, " expecting ")
+	return strings.ReplaceAll(message, "mismatched input '<EOF>'", "something is missing at the end")
 }
 
 // Wants reports whether an event passes. It fails where the expression does,

@@ -2,11 +2,12 @@
 // was lost, and what went wrong.
 import { html } from '../vendor/vendor.js';
 import { url, go } from '../state.js';
+import { skew } from '../data.js';
 import * as f from '../format.js';
 
-export function About({ answer }) {
-  if (!answer) return html`<p class="about">Loading…</p>`;
-  const to = Math.min(answer.to, answer.until);
+export function About({ answer, error }) {
+  if (!answer) return html`<p class="about">${error ? '' : 'Loading…'}</p>`;
+  const to = ahead(answer) ? answer.to : Math.min(answer.to, answer.until);
   const partial = answer.covered_s * 1000 < (to - answer.from) - 1;
   return html`<p class="about">
     <span class="tnum">${f.interval(answer.from, Math.max(to, answer.from))}</span>
@@ -16,6 +17,9 @@ export function About({ answer }) {
     ${answer.lost > 0 && html`<span class="missing">up to ${f.count(answer.lost)} lost</span>`}
   </p>`;
 }
+
+/** Whether nothing of the interval has happened yet. */
+export const ahead = (answer) => answer.from >= Date.now() + skew.value;
 
 /** What a view is narrowed to, and the way back to everything. */
 export function Narrowed({ side }) {

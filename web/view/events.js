@@ -52,7 +52,7 @@ function useEvents(held) {
     s.addEventListener('failed', (e) => { s.close(); set((old) => ({ ...old, error: new Error(JSON.parse(e.data).error), searching: false })); });
     s.onerror = () => {
       if (s.readyState !== EventSource.CLOSED) return; // it connects again by itself
-      why(s.url).then((error) => error && set((old) => ({ ...old, error: new Error(error), searching: false })));
+      why(s.url).then((error) => error && set((old) => ({ ...old, error, searching: false })));
     };
     return () => s.close();
   }, [what, m, u.from, u.to, position, away, playing && last.value]);
@@ -86,7 +86,7 @@ export function Events() {
         : searching ? 'Searching…' : end && html`<span class="tnum">${f.count(events.length)}</span> shown${end.full ? ', the newest' : ''}, looked back to <span class="tnum">${f.clock(end.until)}</span>`}
         ${end?.missing && html`<span class="missing">${end.missing}</span>`}</p>
     </div>
-    <${Problem} error=${error} />
+    ${error?.column === undefined && html`<${Problem} error=${error} />`}
     ${open && html`<${Detail} event=${open} />`}
     ${events.length ? html`<${Table} className="events" rows=${isLive && !paused ? events.slice(0, passing) : events} id=${idOf} onrow=${(e) => go({ event: u.event === idOf(e) ? null : idOf(e) }, { replace: true })}
       selected=${(e) => idOf(e) === u.event} columns=${columns} />`

@@ -39,7 +39,7 @@ export function Health() {
   const other = (n) => n.version && n.version !== a.gateway.version;
   const num = (key, label, of, cell = f.count) => ({ key, label, num: true, value: of, cell: (r) => cell(of(r)) });
   return html`
-    <div class="bar-of-view"><h1>Health</h1><${About} answer=${a} /></div>
+    <div class="bar-of-view"><h1>Health</h1><${About} answer=${a} error=${error} /></div>
     <${Problem} error=${error} />
     ${a && html`
       <p class=${`verdict ${level}`}>${{ ok: '✓', warn: '▲', bad: '✕' }[level]} ${sentence}</p>

@@ -62,7 +62,7 @@ export function GraphView() {
       <button type="button" aria-pressed=${Boolean(url.value.table)} onClick=${() => go({ table: url.value.table ? null : 1 }, { replace: true })} title="drawing or table (v)">As a table</button>
       <span class="legend"><span class="line c-rate">width: requests/s</span><span class="line dashed c-bad">errors ≥ 1 %</span></span>
       <${Narrowed} side />
-      <${About} answer=${answer} />
+      <${About} answer=${answer} error=${error} />
     </div>
     <${Problem} error=${error} />
     ${answer?.grouped && html`<p class="summary">More than 150 workloads: each box is a namespace.</p>`}

@@ -31,7 +31,7 @@ export function Service() {
       </div>
       <button type="button" aria-pressed=${Boolean(u.table)} onClick=${() => go({ table: u.table ? null : 1 }, { replace: true })} title="drawing or table (v)">As a table</button>
       ${(u.lo || u.hi) && html`<button type="button" onClick=${() => go({ lo: null, hi: null })}>All latencies</button>`}
-      <${About} answer=${answer} />
+      <${About} answer=${answer} error=${error} />
     </div>
     <${Problem} error=${error} />
     ${answer && !answer.total && html`<p class="nothing">No request ${client ? 'of' : 'to'} ${u.w} in this interval${answer.callees?.length && !client ? ', but it calls others: see its client side' : ''}.</p>`}

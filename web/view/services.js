@@ -1,10 +1,10 @@
 // All workloads: who is slow, who fails, and is it work or waiting.
 import { html } from '../vendor/vendor.js';
-import { url, go, narrowed, timeQuery, workload } from '../state.js';
+import { url, go, narrowed, timeQuery, workload, mode } from '../state.js';
 import { useAnswer } from '../data.js';
 import { Table } from '../table.js';
 import { Spark } from '../spark.js';
-import { About, Narrowed, Problem } from './about.js';
+import { About, Narrowed, Problem, ahead } from './about.js';
 import * as f from '../format.js';
 
 const sides = [['', 'servers'], ['client', 'clients'], ['both', 'both']];
@@ -58,7 +58,7 @@ export function Services() {
       <div class="group" role="group" aria-label="Side">${sides.map(([s, name]) => html`
         <button type="button" aria-pressed=${side === s} onClick=${() => go({ side: s }, { replace: true })}>${name}</button>`)}</div>
       <${Narrowed} />
-      <${About} answer=${answer} />
+      <${About} answer=${answer} error=${error} />
     </div>
     <${Problem} error=${error} />
     ${answer && (rows.length ? html`
@@ -70,5 +70,5 @@ export function Services() {
 
 function Nothing({ filtered, answer }) {
   if (filtered) return html`<p class="nothing">No name contains “${url.value.q}”. <button type="button" onClick=${() => go({ q: null })}>Show all ${answer.rows.length}</button></p>`;
-  return html`<p class="nothing">No requests in this interval.${answer.missing ? '' : ' Every HTTP request of what Weir watches is shown about 15 s after it was made.'}</p>`;
+  return html`<p class="nothing">${ahead(answer) ? 'This interval lies ahead.' : 'No requests in this interval.'}${answer.missing || mode.value !== 'live' ? '' : ' Every HTTP request of what Weir watches is shown about 15 s after it was made.'}</p>`;
 }
