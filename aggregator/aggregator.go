@@ -44,12 +44,12 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g.Go(func() error {
 		log.Info("aggregator_started", "holder", cfg.Holder)
 		defer log.Info("aggregator_stopped")
-		g.Go(func() error {
-			return cfg.Bus.Turn(ctx, "aggregator.rollup", cfg.Holder, func(ctx context.Context) error { return rollUp(ctx, cfg, m, log) })
-		})
 		return cfg.Bus.Turns(ctx, "aggregator", cfg.Holder, func(ctx context.Context, p uint32) error {
 			return aggregate(ctx, cfg, m, log, p)
 		})
+	})
+	g.Go(func() error {
+		return cfg.Bus.Turn(ctx, "aggregator.rollup", cfg.Holder, func(ctx context.Context) error { return rollUp(ctx, cfg, m, log) })
 	})
 	return g.Wait()
 }

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -13,9 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/internal/status"
@@ -379,19 +375,7 @@ func (r *rig) joiner() {
 		return err == nil && record != nil
 	}, "nothing is rolled up")
 	joined := *r
-	joined.url = "http://" + bustest.FreeAddr(r.T)
-	page := bustest.Connect(r.T, r.server.URL)
-	ctx, cancel := context.WithCancel(r.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- gateway.Run(ctx, gateway.Config{Bus: page, HTTP: strings.TrimPrefix(joined.url, "http://"), Registry: prometheus.NewRegistry()}, discard)
-	}()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			r.Error(err)
-		}
-	}()
+	joined.url = serve(r.T, r.server.URL)
 	bustest.Eventually(r.T, func() bool {
 		var l struct{ Loaded float64 }
 		joined.stream("live", "", func(_ string, data []byte) bool {

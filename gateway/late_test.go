@@ -1,16 +1,11 @@
 package gateway_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
@@ -54,19 +49,7 @@ func TestLateRequests(t *testing.T) {
 	}
 	commit(1, at.Add(3*time.Minute), 10)
 
-	r := &rig{T: t, server: server, bus: c, url: "http://" + bustest.FreeAddr(t)}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- gateway.Run(ctx, gateway.Config{Bus: c, HTTP: strings.TrimPrefix(r.url, "http://"), Registry: prometheus.NewRegistry()}, discard)
-	}()
-	defer func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		http.DefaultClient.CloseIdleConnections()
-	}()
+	r := &rig{T: t, server: server, bus: c, url: serve(t, server.URL)}
 	shows := func(want uint64) {
 		t.Helper()
 		var got struct {

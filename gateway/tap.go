@@ -114,7 +114,9 @@ func (t *tap) read(ctx context.Context) error {
 		}
 		frame := new(proto.Frame) // it is shared, so its memory isn't used again
 		if err := frame.Decode(m.Data); err != nil {
-			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamEnriched, err)
+			t.log.Debug("frame_skipped", "stream", proto.StreamEnriched, "sequence", m.Sequence, "error", err)
+			t.skip(m.Count)
+			continue
 		}
 		if !t.give(frame) {
 			return nil
@@ -136,4 +138,13 @@ func (t *tap) give(frame *proto.Frame) bool {
 		}
 	}
 	return len(t.followers) > 0
+}
+
+// skip tells all followers of events that nobody can look at.
+func (t *tap) skip(events uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for f := range t.followers {
+		f.skipped.Add(events)
+	}
 }

@@ -44,9 +44,9 @@ export function runReplay() {
 export function replay(patch = {}) {
   const { from } = bounds();
   const span = spanMillis[last.value];
-  const at = mode.value === 'interval' ? from + WINDOW : serverNow() - Math.max(span, 3e5);
-  head.value = round(at);
-  go({ at: round(at), speed: url.value.speed || 10, paused: null, ...patch });
+  const at = Math.max(from, round(mode.value === 'interval' ? from + WINDOW : serverNow() - Math.max(span, 3e5)));
+  head.value = at;
+  go({ at: Math.round(at), speed: url.value.speed || 10, paused: null, ...patch });
 }
 
 export function seek(at) {
@@ -102,7 +102,10 @@ function Interval({ close }) {
   </form>`;
 }
 
-/** The bar of a replay: play, speed, and where it is. */
+/**
+ * The bar of a replay: play, speed, and where it is. The slider's steps are
+ * windows: less than half of one behind the start it says nothing of Home.
+ */
 export function ReplayBar() {
   if (mode.value !== 'replay') return null;
   const { from, to } = bounds();
@@ -114,7 +117,7 @@ export function ReplayBar() {
       ${speeds.map((s) => html`<option value=${s}>${s}×</option>`)}</select></label>
     <span class="tnum">${f.clock(from)}</span>
     <input type="range" min=${from} max=${to} step=${WINDOW} value=${at} aria-label="Position" aria-valuetext=${f.clock(at)}
-      onInput=${(e) => seek(Number(e.target.value))} />
+      onInput=${(e) => seek(Number(e.target.value))} onKeyDown=${(e) => e.key === 'Home' && seek(from)} />
     <span class="tnum">${f.clock(to)}</span>
     <output class="at tnum">${f.local(at).replace('T', ' ')}</output>
   </div>`;

@@ -313,6 +313,14 @@ test('time: spans, any interval, replay with pause and scrub', async () => {
     await scrub.press('End');
     assert.notEqual(await page.locator('.about').innerText(), shown);
   });
+
+  // Less than half of a window behind the start the slider itself has nothing to say of Home.
+  const start = Date.now() - 480_000;
+  const near = await visit(browser, `?view=services&from=${start}&to=${start + 360_000}&at=${start + 2000}&paused=1`);
+  await near.locator('.replay input[type=range]').press('Home');
+  await eventually(() => assert.equal(Number(state(near).at), start));
+  await near.context().close();
+
   assert.ok(Number(state(page).at) > 0);
   await page.keyboard.press('l');
   await eventually(() => assert.equal(state(page).at, undefined));
