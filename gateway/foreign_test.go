@@ -82,6 +82,14 @@ func TestForeignMessages(t *testing.T) {
 		}
 		return complete.After(published)
 	}, "nothing is counted any more")
+	resp, err := http.Get(r.url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(text), "\nweir_gateway_foreign_total 15\n") {
+		t.Errorf("15 foreign messages are not counted: %v\n%s", err, text)
+	}
 	begun := serve(t, r.server.URL)
 	bustest.Eventually(t, func() bool { return answers(begun) != "" }, "a gateway that begins has no history")
 	for who, url := range map[string]string{"the gateway that was there": r.url, "one that began later": begun} {

@@ -107,6 +107,8 @@ func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
 		slowest:     prometheus.NewCounter(counter("viewers_dropped_total", "Viewers dropped because they took nothing for too long.")),
 	}
 	r.MustRegister(m.undecodable, m.answered, m.refused, m.slowest,
+		prometheus.NewCounterFunc(counter("foreign_total", "Messages skipped because none of Weir's writers put them where they are."),
+			func() float64 { return float64(g.bus.Stats().Foreign) }),
 		gauge("viewers", "Viewers connected now.", func() float64 { return float64(g.viewers.Load()) }),
 		gauge("followers", "Viewers that follow single requests now.", func() float64 { return float64(g.tap.count()) }),
 		gauge("cache_bytes", "History in memory.", func() float64 { return float64(g.self().CacheBytes) }),

@@ -30,6 +30,7 @@ type Stats struct {
 	Retries     uint64 // publishes sent again
 	Duplicates  uint64 // publishes that turned out to be stored already
 	Resets      uint64 // readers that had to start a new consumer
+	Foreign     uint64 // messages that readers passed over: none of Weir's writers published them
 }
 
 // Conn is a connection that never gives up: it reconnects until [Conn.Close].
@@ -48,7 +49,7 @@ type Conn struct {
 	up      chan struct{} // closed while connected
 	closed  chan struct{}
 
-	errors, denied, disconnects, retries, duplicates, resets atomic.Uint64
+	errors, denied, disconnects, retries, duplicates, resets, foreign atomic.Uint64
 }
 
 // Connect connects to NATS. It fails at once if there is no server; after
@@ -170,6 +171,7 @@ func (c *Conn) Stats() Stats {
 		Retries:     c.retries.Load(),
 		Duplicates:  c.duplicates.Load(),
 		Resets:      c.resets.Load(),
+		Foreign:     c.foreign.Load(),
 	}
 }
 

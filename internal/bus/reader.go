@@ -98,6 +98,7 @@ func (r *Reader) Next(ctx context.Context) (Message, error) {
 		}
 		m, err := r.next(ctx)
 		if err == nil && m.Foreign && !r.cfg.Foreign {
+			r.c.foreign.Add(1)
 			continue
 		}
 		if err == nil {

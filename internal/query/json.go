@@ -23,6 +23,7 @@ type LatencyRow struct {
 
 	PeerNamespace string `json:"peer_namespace,omitempty"`
 	PeerWorkload  string `json:"peer_workload,omitempty"`
+	PeerKind      string `json:"peer_kind,omitempty"`
 }
 
 // NewLatencyRow is a row of a result.
@@ -33,7 +34,7 @@ func NewLatencyRow(row *Row, r *Result) LatencyRow {
 		Count: row.Hist.Count, Errors: row.Errors, Lost: r.Lost(), Rate: rounded(row.Rate(r.Covered()), 1),
 		P50: milliseconds(row.Hist.Quantile(0.5)), P90: milliseconds(row.Hist.Quantile(0.9)), P99: milliseconds(row.Hist.Quantile(0.99)),
 		Max: milliseconds(float64(row.Hist.MaxNS)), WaitP99: milliseconds(row.Wait.Quantile(0.99)),
-		PeerNamespace: row.PeerNamespace, PeerWorkload: row.PeerWorkload,
+		PeerNamespace: row.PeerNamespace, PeerWorkload: row.PeerWorkload, PeerKind: row.PeerKind,
 	}
 }
 
