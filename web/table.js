@@ -1,10 +1,11 @@
 // Tables: sorted by a click on a head, walked with the arrow keys.
-import { html, useRef } from './vendor/vendor.js';
+import { html, useMemo, useRef } from './vendor/vendor.js';
 import { url, go } from './state.js';
 
 /**
  * columns: [{ key, label, num, value(row) to sort by, cell(row), grow (takes what
- * room is left), title }].
+ * room is left), title }]. id(row) names a row; without it a row is its place,
+ * which suits rows that pass by.
  * link(row) is where a row leads: what Enter and a click do. param names the
  * sort in the address, fallback is its first value, such as '-rate'.
  */
@@ -33,14 +34,17 @@ export function Table({ columns, rows, id, link, param, fallback, caption, onrow
             ? html`<button type="button" class="head" onClick=${() => turn(c)}>${c.label}<span class="arrow" aria-hidden="true">${c.key === key ? (sort.startsWith('-') ? '↓' : '↑') : ''}</span></button>`
             : c.label}
         </th>`)}</tr></thead>
-      <tbody ref=${body} onKeyDown=${move}>${sorted.map((row) => {
-        const name = id ? id(row) : undefined;
-        return html`<tr key=${name} class=${selected && selected(row) ? 'selected' : ''} onClick=${(e) => pick(e, row, link, onrow)}>
-          ${columns.map((c, i) => html`<td class=${`${c.num ? 'num' : ''} ${c.className ? c.className(row) : ''}`}>${i === 0 && (link || onrow)
-            ? html`<${Lead} row=${row} link=${link} onrow=${onrow}>${c.cell(row)}<//>` : c.cell(row)}</td>`)}
-        </tr>`;
-      })}</tbody>
+      <tbody ref=${body} onKeyDown=${move}>${sorted.map((row) => html`
+        <${Row} key=${id?.(row)} row=${row} columns=${columns} link=${link} onrow=${onrow} chosen=${!!selected?.(row)} />`)}</tbody>
     </table></div>`;
+}
+
+/** A row is drawn anew when it, or what is shown of it, is another: not with every key that is typed above it. */
+function Row({ row, columns, link, onrow, chosen }) {
+  return useMemo(() => html`<tr class=${chosen ? 'selected' : ''} onClick=${(e) => pick(e, row, link, onrow)}>
+    ${columns.map((c, i) => html`<td class=${`${c.num ? 'num' : ''} ${c.className ? c.className(row) : ''}`}>${i === 0 && (link || onrow)
+      ? html`<${Lead} row=${row} link=${link} onrow=${onrow}>${c.cell(row)}<//>` : c.cell(row)}</td>`)}
+  </tr>`, [row, columns, chosen]);
 }
 
 /** The first cell of a row is what the keyboard reaches. */

@@ -358,12 +358,15 @@ func smooth(t *testing.T, m *mesh, gateway string, out *table) {
 	quiet, busy := look(t, m, gateway, 1000), look(t, m, gateway, busyRate)
 	for _, name := range []string{"Services", "Service heatmap", "Map", "Events"} {
 		q, b := quiet[name], busy[name]
-		var longest, sum float64
+		var longest, before, sum float64
 		for _, task := range b.Tasks {
 			longest, sum = max(longest, task), sum+task-50
 		}
-		out.atMost(fmt.Sprintf("%s: longest task of the page over 200,000 exchanges/s, ms (%d of more than 50 ms in %v, together %.0f ms beyond)",
-			name, len(b.Tasks), spell(), sum), longest, 100, "%.0f")
+		for _, task := range q.Tasks {
+			before = max(before, task)
+		}
+		out.atMost(fmt.Sprintf("%s: longest task of the page over 200,000 exchanges/s, ms (%d of more than 50 ms in %v, together %.0f ms beyond; longest over 1,000/s: %.0f)",
+			name, len(b.Tasks), spell(), sum, before), longest, 100, "%.0f")
 		slices.Sort(q.Keys)
 		slices.Sort(b.Keys)
 		p95 := func(v []float64) float64 { return v[len(v)*95/100] }

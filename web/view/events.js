@@ -76,6 +76,7 @@ export function Events() {
   const { events, end, error, matched, skipped, searching } = useEvents(held);
   const open = events.find((e) => idOf(e) === u.event);
   const isLive = mode.value === 'live';
+  const passes = isLive && !paused;
   return html`
     <div class="bar-of-view">
       <h1>Events</h1>
@@ -88,7 +89,7 @@ export function Events() {
     </div>
     ${error?.column === undefined && html`<${Problem} error=${error} />`}
     ${open && html`<${Detail} event=${open} />`}
-    ${events.length ? html`<${Table} className="events" rows=${isLive && !paused ? events.slice(0, passing) : events} id=${idOf} onrow=${(e) => go({ event: u.event === idOf(e) ? null : idOf(e) }, { replace: true })}
+    ${events.length ? html`<${Table} className="events" rows=${passes ? events.slice(0, passing) : events} id=${passes ? undefined : idOf} onrow=${(e) => go({ event: u.event === idOf(e) ? null : idOf(e) }, { replace: true })}
       selected=${(e) => idOf(e) === u.event} columns=${columns} />`
       : !error && html`<p class="nothing">${isLive ? 'Waiting for requests…' : searching ? 'Searching…' : 'No such request in this interval. Single requests are kept for four hours.'}</p>`}`;
 }

@@ -37,6 +37,8 @@ const columns = [
 ];
 
 const order = ['name', 'side', 'trend', 'rate', 'errors', 'p50', 'p90', 'p99', 'p99trend', 'max', 'wait'];
+const without = (...keys) => order.filter((k) => !keys.includes(k)).map((k) => columns.find((c) => c.key === k));
+const shown = { '': without('side'), client: without('side', 'wait'), both: without() };
 
 export function Services() {
   const side = url.value.side || '';
@@ -47,7 +49,6 @@ export function Services() {
   const words = (url.value.q || '').toLowerCase().split(/\s+/).filter(Boolean);
   const rows = (answer?.rows || []).filter((r) => words.every((w) => `${r.namespace}/${r.workload} ${r.side} ${r.kind}`.toLowerCase().includes(w)));
   const total = rows.reduce((sum, r) => sum + r.rate, 0);
-  const shown = side === 'both' ? order : order.filter((k) => k !== 'side' && (k !== 'wait' || side !== 'client'));
   return html`
     <div class="bar-of-view">
       <h1>Services</h1>
@@ -62,7 +63,7 @@ export function Services() {
     </div>
     <${Problem} error=${error} />
     ${answer && (rows.length ? html`
-      <${Table} className="services" columns=${shown.map((k) => columns.find((c) => c.key === k))} rows=${rows} param="sort" fallback="-rate"
+      <${Table} className="services" columns=${shown[side] || shown['']} rows=${rows} param="sort" fallback="-rate"
         id=${(r) => `${r.namespace}/${r.workload}/${r.kind}/${r.side}/${r.protocol}`} link=${(r) => workload(r, r.side)} />
       <p class="summary">${rows.length} ${rows.length === 1 ? 'row' : 'rows'}, <span class="tnum">${f.rate(total)}</span> requests/s${answer.left_out ? `; ${answer.left_out} less busy ones are left out` : ''}</p>`
       : html`<${Nothing} filtered=${words.length > 0 && answer.rows.length > 0} answer=${answer} />`)}`;
