@@ -152,13 +152,13 @@ func (e *everywhere) get(kind string, q url.Values, out any) {
 // and the peer stands apart.
 type pageRow struct {
 	query.LatencyRow
-	Peer struct{ Namespace, Workload string }
+	Peer struct{ Namespace, Workload, Kind string }
 }
 
 func (r pageRow) rounded(lost uint64) query.LatencyRow {
 	round := func(v float64, by float64) float64 { return math.Round(v*by) / by }
 	out := r.LatencyRow
-	out.Lost, out.PeerNamespace, out.PeerWorkload = lost, r.Peer.Namespace, r.Peer.Workload
+	out.Lost, out.PeerNamespace, out.PeerWorkload, out.PeerKind = lost, r.Peer.Namespace, r.Peer.Workload, r.Peer.Kind
 	out.Rate = round(r.Rate, 10)
 	for _, v := range []*float64{&out.P50, &out.P90, &out.P99, &out.Max, &out.WaitP99} {
 		*v = round(*v, 1e4)
