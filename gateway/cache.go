@@ -173,7 +173,7 @@ func (c *cache) wanted(level int, ns int64) bool {
 
 // id numbers a series. Over the bound what tells apart the most goes first.
 func (c *cache) id(key query.Key) uint32 {
-	for _, by := range []query.By{{Operation: true, Peer: true, Status: true}, {Operation: true}, {}} {
+	for _, by := range []query.By{query.ByAll, {Operation: true}, {}} {
 		key = key.By(by)
 		if id, known := c.ids[key]; known {
 			return id

@@ -167,3 +167,31 @@ func BenchmarkFilter(b *testing.B) {
 		}
 	}
 }
+
+func TestLabels(t *testing.T) {
+	point := func(attrs map[string]string) Key {
+		return NewKey(&proto.Latency{Namespace: "shop", Workload: "cart", WorkloadKind: "Deployment"},
+			&proto.Point{Metric: proto.MetricHTTPServer, Side: proto.SideServer, Attrs: attrs, Peer: &proto.Peer{Namespace: "external"}})
+	}
+	for _, c := range []struct {
+		attrs map[string]string
+		want  string
+	}{
+		{map[string]string{proto.AttrMethod: "GET", proto.AttrRoute: "/a b", proto.AttrStatus: "200"},
+			"http_request_method=GET http_response_status_code=200 http_route=/a b"},
+		{map[string]string{proto.AttrMethod: "GET", proto.AttrStatus: "500", proto.AttrErrorType: "500"},
+			"error_type=500 http_request_method=GET http_response_status_code=500"},
+		{map[string]string{proto.AttrErrorType: "timeout"}, "error_type=timeout"},
+		{map[string]string{proto.AttrStatus: "200", proto.AttrErrorType: "reset"}, "error_type=reset http_response_status_code=200"},
+	} {
+		k := point(c.attrs)
+		var got []string
+		for _, l := range k.Labels() {
+			got = append(got, l.Name+"="+l.Value)
+		}
+		want := c.want + " namespace=shop peer_namespace=external workload=cart workload_kind=Deployment"
+		if s := strings.Join(got, " "); s != want || k.MetricName() != "http_server_request_duration_seconds" {
+			t.Errorf("%v: %s %s, want %s", c.attrs, k.MetricName(), s, want)
+		}
+	}
+}

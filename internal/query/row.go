@@ -15,7 +15,11 @@ type By struct {
 	Operation bool
 	Peer      bool
 	Status    bool
+	ErrorType bool
 }
+
+// ByAll tells apart all that a [Key] can.
+var ByAll = By{Operation: true, Peer: true, Status: true, ErrorType: true}
 
 // Key tells rows apart. Fields that are not grouped by are empty.
 type Key struct {
@@ -26,6 +30,7 @@ type Key struct {
 	Protocol  string
 	Operation string // method and route
 	Status    string // protocol status code, or error.type where there was none
+	ErrorType string // error.type; empty if the request succeeded
 
 	PeerNamespace string
 	PeerWorkload  string
@@ -120,6 +125,7 @@ func NewKey(workload *proto.Latency, p *proto.Point) Key {
 		Protocol:  protocolOf(p.Metric),
 		Operation: strings.TrimSuffix(p.Attrs[proto.AttrMethod]+" "+p.Attrs[proto.AttrRoute], " "),
 		Status:    cmp.Or(p.Attrs[proto.AttrStatus], p.Attrs[proto.AttrErrorType]),
+		ErrorType: p.Attrs[proto.AttrErrorType],
 	}
 	if p.Peer != nil {
 		k.PeerNamespace, k.PeerWorkload, k.PeerKind = p.Peer.Namespace, p.Peer.Workload, p.Peer.WorkloadKind
@@ -134,6 +140,9 @@ func (k Key) By(by By) Key {
 	}
 	if !by.Status {
 		k.Status = ""
+	}
+	if !by.ErrorType {
+		k.ErrorType = ""
 	}
 	if !by.Peer {
 		k.PeerNamespace, k.PeerWorkload, k.PeerKind = "", "", ""
@@ -160,6 +169,7 @@ func (k *Key) compare(o Key) int {
 		cmp.Compare(k.PeerWorkload, o.PeerWorkload),
 		cmp.Compare(k.PeerKind, o.PeerKind),
 		cmp.Compare(k.Status, o.Status),
+		cmp.Compare(k.ErrorType, o.ErrorType),
 	)
 }
 
