@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/status"
+	"github.com/weirstream/weir/proto"
 )
 
 // Config is what an aggregator needs.
@@ -48,9 +49,11 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 			return aggregate(ctx, cfg, m, log, p)
 		})
 	})
-	g.Go(func() error {
-		return cfg.Bus.Turn(ctx, "aggregator.rollup", cfg.Holder, func(ctx context.Context) error { return rollUp(ctx, cfg, m, log) })
-	})
+	for lease, what := range map[string]proto.Rollup{"aggregator.rollup": proto.Minutes, "aggregator.history": proto.HalfHours} {
+		g.Go(func() error {
+			return cfg.Bus.Turn(ctx, lease, cfg.Holder, func(ctx context.Context) error { return rollUp(ctx, cfg, m, log, what) })
+		})
+	}
 	return g.Wait()
 }
 

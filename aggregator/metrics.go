@@ -7,9 +7,8 @@ type metrics struct {
 	duplicates, gaps, expired, undecodable, forgotten prometheus.Counter
 	foreign                                           prometheus.Counter
 	late, clamped                                     prometheus.Counter
-	rollups                                           prometheus.Counter
-	rollupLag                                         prometheus.Gauge
-	lag, watermark                                    *prometheus.GaugeVec
+	rollups                                           *prometheus.CounterVec
+	lag, watermark, rollupLag                         *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -18,15 +17,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		r.MustRegister(c)
 		return c
 	}
-	gauge := func(name, help string) *prometheus.GaugeVec {
-		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "weir", Subsystem: "aggregator", Name: name, Help: help}, []string{"partition"})
+	gauge := func(name, help, label string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "weir", Subsystem: "aggregator", Name: name, Help: help}, []string{label})
 		r.MustRegister(g)
 		return g
 	}
-	rollupLag := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: "weir", Subsystem: "aggregator", Name: "rollup_lag_messages", Help: "Messages of WEIR_LATENCY not yet rolled up by this process.",
-	})
-	r.MustRegister(rollupLag)
+	rollups := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "weir", Subsystem: "aggregator", Name: "rollup_commits_total", Help: "Atomic batches of sums stored.",
+	}, []string{"stream"})
+	r.MustRegister(rollups)
 	return &metrics{
 		commits:     counter("commits_total", "Atomic batches stored."),
 		messages:    counter("messages_total", "Latency messages stored."),
@@ -39,9 +38,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		forgotten:   counter("forgotten_nodes_total", "Nodes forgotten because there were too many."),
 		late:        counter("late_events_total", "Events whose window had been committed: they are deltas of a later commit."),
 		clamped:     counter("clamped_events_total", "Events more than 30 s ahead of the log's clock."),
-		rollups:     counter("rollup_commits_total", "Atomic batches of minutes stored in WEIR_ROLLUP."),
-		rollupLag:   rollupLag,
-		lag:         gauge("lag_frames", "Enriched frames not yet read."),
-		watermark:   gauge("watermark_seconds", "Watermark, unix time."),
+		rollups:     rollups,
+		rollupLag:   gauge("rollup_lag_messages", "Messages not yet rolled up into a stream by this process.", "stream"),
+		lag:         gauge("lag_frames", "Enriched frames not yet read.", "partition"),
+		watermark:   gauge("watermark_seconds", "Watermark, unix time.", "partition"),
 	}
 }

@@ -18,14 +18,14 @@ import (
 )
 
 // rolledUp waits until all of WEIR_LATENCY is rolled up, and compares.
-func rolledUp(t *testing.T, c *bus.Conn) []*proto.Commit {
+func rolledUp(t *testing.T, c *bus.Conn, rollups ...proto.Rollup) []*proto.Commit {
 	t.Helper()
-	bustest.WaitRolledUp(t, c)
-	return bustest.CheckRollup(t, c)
+	bustest.WaitRolledUp(t, c, rollups...)
+	return bustest.CheckRollups(t, c)
 }
 
-// Four that roll up at once, without a lease, each of them stopped and started
-// at random: every delta is in one commit.
+// Three that sum minutes at once and three half hours, without a lease, each of
+// them stopped and started at random: every delta is in one commit.
 func TestRollupRivalsAreExact(t *testing.T) {
 	s, c := setUp(t)
 	stop := run(t, testConfig(c, 20*time.Millisecond))
@@ -33,12 +33,15 @@ func TestRollupRivalsAreExact(t *testing.T) {
 	var rivals sync.WaitGroup
 	var mu sync.Mutex
 	refused := 0
-	for range 4 {
-		conn := bustest.Connect(t, s.URL)
+	for i := range 6 {
+		conn, what := bustest.Connect(t, s.URL), proto.Minutes
+		if i >= 3 {
+			what = proto.HalfHours
+		}
 		rivals.Go(func() {
 			for ctx.Err() == nil {
 				life, end := context.WithTimeout(ctx, rand.N(2*time.Second))
-				err := rollUp(life, testConfig(conn, rand.N(50*time.Millisecond)), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+				err := rollUp(life, testConfig(conn, rand.N(50*time.Millisecond)), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler), what)
 				end()
 				if errors.Is(err, bus.ErrRival) {
 					mu.Lock()
@@ -69,7 +72,7 @@ func TestRollupRivalsAreExact(t *testing.T) {
 		time.Sleep(rand.N(20 * time.Millisecond)) // a load, not a synchronisation
 	}
 	waitFor(t, c, 400)
-	rolledUp(t, c)
+	rolledUp(t, c, proto.Minutes, proto.HalfHours)
 	cancel()
 	rivals.Wait()
 	if err := stop(); err != nil {
@@ -141,10 +144,10 @@ func TestRollupCommitsEveryMinute(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- rollUp(ctx, testConfig(c, time.Hour), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+		done <- rollUp(ctx, testConfig(c, time.Hour), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler), proto.Minutes)
 	}()
 	slow.commit(10, begin+5*minute, true)
-	commits := rolledUp(t, c)
+	commits := rolledUp(t, c, proto.Minutes)
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -164,17 +167,20 @@ func TestRollupCommitsEveryMinute(t *testing.T) {
 func TestRollupOfAnotherStream(t *testing.T) {
 	s, c := setUp(t)
 	e := newEnricher(t, c, bustest.NewLoad("node1", epoch(1), 1))
+	both := []proto.Rollup{proto.Minutes, proto.HalfHours}
 	live := func(check func()) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
+		done := make(chan error, len(both))
 		stop := run(t, testConfig(c, 10*time.Millisecond))
-		go func() {
-			done <- rollUp(ctx, testConfig(c, 10*time.Millisecond), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
-		}()
+		for _, what := range both {
+			go func() {
+				done <- rollUp(ctx, testConfig(c, 10*time.Millisecond), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler), what)
+			}()
+		}
 		check()
 		cancel()
-		if err := errors.Join(<-done, stop()); err != nil {
+		if err := errors.Join(<-done, <-done, stop()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -183,7 +189,7 @@ func TestRollupOfAnotherStream(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	live(func() { waitFor(t, c, 30); rolledUp(t, c) })
+	live(func() { waitFor(t, c, 30); rolledUp(t, c, both...) })
 	bustest.DeleteStream(t, s.URL, proto.StreamLatency)
 	bustest.Provision(t, c, 1, 1)
 	for range 10 {
@@ -191,6 +197,6 @@ func TestRollupOfAnotherStream(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	live(func() { waitFor(t, c, 40); rolledUp(t, c) })
+	live(func() { waitFor(t, c, 40); rolledUp(t, c, both...) })
 	e.load.Want().Check(t, bustest.ReadWindows(t, c).WithoutPeers())
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weirstream/weir/aggregator"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
@@ -89,7 +90,8 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 // BenchmarkJoin is a gateway that starts when the streams hold 24 hours of 1,000
-// series: until it has read all of it. The minutes are in WEIR_ROLLUP.
+// series: until it has read all of it, and until it can show 24 hours. The minutes
+// are in WEIR_ROLLUP, and an aggregator has summed them into WEIR_HISTORY.
 func BenchmarkJoin(b *testing.B) {
 	server := bustest.Start(b)
 	c := bustest.Connect(b, server.URL)
@@ -104,7 +106,7 @@ func BenchmarkJoin(b *testing.B) {
 	record := func(seq, position uint64, created, at time.Time) []byte {
 		data, err := proto.EncodeCommit(&proto.Commit{
 			V: 1, Epoch: 1, EpochID: "a", Seq: seq, Position: proto.Position{Seq: position},
-			InputCreatedNS: created.UnixNano(), LogNS: at.UnixNano(), WatermarkNS: at.UnixNano(), Idle: true,
+			InputCreatedNS: created.UnixNano(), LogNS: time.Now().UnixNano(), WatermarkNS: at.UnixNano(), Idle: true,
 		})
 		if err != nil {
 			b.Fatal(err)
@@ -134,7 +136,7 @@ func BenchmarkJoin(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			parts = append(parts, bus.Part{Subject: proto.RollupSubject(l.Namespace, l.Workload), Data: data[0]})
+			parts = append(parts, bus.Part{Subject: proto.Minutes.Subject(l.Namespace, l.Workload), Data: data[0]})
 		}
 		position := uint64(0) // all but the last are older than what is followed
 		if n == minutes-1 {
@@ -149,7 +151,11 @@ func BenchmarkJoin(b *testing.B) {
 		b.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
+	rollUp(b, server.URL)
+	var shown time.Duration
 	for b.Loop() {
+		started := time.Now()
+		of24h := query.Interval{FromNS: started.Add(-kept).UnixNano(), ToNS: started.UnixNano()}
 		ctx, cancel := context.WithCancel(b.Context())
 		cache := newCache(1<<30, time.Now)
 		g := &gateway{bus: c, cache: cache, tap: newTap(c, log), answers: newAnswers()}
@@ -158,6 +164,12 @@ func BenchmarkJoin(b *testing.B) {
 		go func() { done <- f.run(ctx) }()
 		for g.live().Loaded < 1 {
 			changed, _ := cache.change()
+			cache.view(coarsest.first, of24h, func(s *span) {
+				if s.missing == "" && of24h.FromNS > 0 {
+					shown += time.Since(started)
+					of24h = query.Interval{}
+				}
+			})
 			select {
 			case <-changed:
 			case <-time.After(time.Minute):
@@ -171,4 +183,44 @@ func BenchmarkJoin(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/minutes/benchSeries, "ns/point")
 	b.ReportMetric(float64(stored.Bytes)/1e6, "MB-stored")
+	b.ReportMetric(float64(shown.Milliseconds())/float64(b.N), "ms-to-24h")
+
+	// Up to the last half hour: all was stored just now, so that a part of it
+	// can't be found by its time.
+	options := query.Options{Interval: query.Interval{FromNS: now.Add(-kept).UnixNano(), ToNS: query.Floor(now.UnixNano(), proto.HistoryNS)}, Now: now}
+	started := time.Now()
+	result, err := query.Latency(b.Context(), c, options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("weir latency --since 24h: %d rows of %d requests in %v", len(result.Rows), requests(result.Rows), time.Since(started))
+}
+
+func requests(rows []*query.Row) (n uint64) {
+	for _, r := range rows {
+		n += r.Hist.Count
+	}
+	return n
+}
+
+// rollUp lets an aggregator sum the minutes, all but the last half hour.
+func rollUp(b *testing.B, url string) {
+	c := bustest.Connect(b, url)
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- aggregator.Run(ctx, aggregator.Config{Bus: c, Holder: "bench"}, slog.New(slog.DiscardHandler))
+	}()
+	bustest.Eventually(b, func() bool {
+		info, err := c.StreamInfo(ctx, proto.StreamRollup)
+		if err != nil {
+			return false
+		}
+		last, err := query.LastRollup(ctx, c, proto.HalfHours)
+		return err == nil && last != nil && last.Record.Position.Seq > info.LastSeq-40*51
+	}, "the minutes aren't summed")
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
 }

@@ -24,6 +24,7 @@ var widths = []struct{ step, keep time.Duration }{
 	{10 * time.Second, time.Hour + 5*time.Minute},
 	{time.Minute, 6*time.Hour + 15*time.Minute},
 	{5 * time.Minute, kept + 15*time.Minute},
+	{30 * time.Minute, kept + 45*time.Minute}, // what the others hold, but read sooner
 }
 
 // cache is the last 24 hours of WEIR_LATENCY, each delta in every level that
@@ -90,6 +91,8 @@ var (
 	allLevels = part{0, len(widths)}
 	finest    = part{0, 1}
 	coarser   = part{1, len(widths)} // of a minute and more
+	middle    = part{1, 3}           // of minutes
+	coarsest  = part{3, len(widths)}
 )
 
 // take takes a message of WEIR_LATENCY in. Live ones are shown at once.
@@ -128,13 +131,13 @@ func (c *cache) take(m *bus.Message, to part, live bool) error {
 	return nil
 }
 
-// takeRollup takes a commit of WEIR_ROLLUP in.
-func (c *cache) takeRollup(r *query.Rollup) {
+// takeRollup takes a commit of a roll-up in.
+func (c *cache) takeRollup(r *query.Rollup, to part) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lose(r.Record, coarser)
+	c.lose(r.Record, to)
 	for _, l := range r.Messages {
-		c.add(l, coarser)
+		c.add(l, to)
 		if c.stream.FirstSeq > 1 { // else when measuring began is known to the window
 			for i := range l.Points {
 				c.first = min(c.first, l.Points[i].StartNS)
@@ -210,7 +213,7 @@ func (c *cache) covered(level int) int64 {
 	l := c.levels[level]
 	from := max(c.loaded[level], c.since[level], l.floor(c.now().Add(-widths[level].keep).UnixNano())+l.step)
 	if level == 0 {
-		return max(from, query.Oldest(c.stream))
+		return max(from, c.stream.Oldest())
 	}
 	return max(from, c.oldest)
 }
@@ -244,18 +247,18 @@ func (c *cache) began() int64 {
 	return min(c.first, query.Floor(c.stream.FirstTime.Add(-query.Settled).UnixNano()-proto.WindowNS, proto.WindowNS))
 }
 
-// tally is what is in an interval, if the levels of a minute and more know.
+// tally is what is in an interval, if the levels of minutes know.
 type tally struct {
 	known          bool
 	requests, lost uint64
 }
 
-// count counts an interval of whole windows of the coarsest level.
+// count counts an interval of whole windows of five minutes.
 func (c *cache) count(i query.Interval) (n tally) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var u unpacker
-	for at := coarser.first; at < coarser.end && !n.known; at++ {
+	for at := middle.first; at < middle.end && !n.known; at++ {
 		if n.known = c.covered(at) <= i.FromNS; n.known {
 			s := c.cut(c.levels[at], i)
 			n.lost = s.lost()
@@ -320,15 +323,17 @@ func (s *span) lost() (n uint64) {
 	return n
 }
 
-// maxColumns is how many windows an answer has at most.
-const maxColumns = 400
+const (
+	maxColumns = 400 // windows that an answer has at most
+	minColumns = 8   // of half an hour, where finer ones aren't read yet
+)
 
 // pick chooses the level for an interval: the finest that is whole and not too
 // long. fine reports whether the interval deserves finer windows than those.
 func (c *cache) pick(i query.Interval) (level int, fine bool) {
 	length := i.ToNS - i.FromNS
 	for n, l := range c.levels {
-		if length/l.step <= maxColumns && c.covered(n) <= i.FromNS {
+		if length/l.step <= maxColumns && c.covered(n) <= i.FromNS && (n < coarsest.first || length/l.step >= minColumns) {
 			return n, length/l.step < 30 && n > 0
 		}
 	}
@@ -337,7 +342,7 @@ func (c *cache) pick(i query.Interval) (level int, fine bool) {
 			return n, length <= int64(maxDetail)
 		}
 	}
-	return len(c.levels) - 1, false
+	return middle.end - 1, false
 }
 
 // view calls show with an interval. Nothing changes meanwhile.
@@ -365,7 +370,7 @@ func (c *cache) detailed(l *level, i query.Interval, show func(*span)) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := c.cut(l, i)
-	if oldest := query.Oldest(c.stream); s.FromNS < oldest {
+	if oldest := c.stream.Oldest(); s.FromNS < oldest {
 		s.missing = fmt.Sprintf("older than %s has expired", clock(oldest))
 	}
 	show(s)

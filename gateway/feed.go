@@ -80,7 +80,7 @@ func (f *feed) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cut, rolledUp, err := f.split(ctx, now)
+	cut, end, err := f.split(ctx, now)
 	if err != nil {
 		return err
 	}
@@ -92,8 +92,8 @@ func (f *feed) read(ctx context.Context) error {
 	f.cache.recentRead(since.Add(early).UnixNano())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.follow(ctx, next) })
-	if rolledUp {
-		g.Go(func() error { return f.rollups(ctx, now, cut) })
+	if end != nil {
+		g.Go(func() error { return f.rollups(ctx, now, end) })
 		g.Go(func() error { return f.history(ctx, now.Add(-widths[0].keep-early), cut, finest) })
 	} else {
 		g.Go(func() error { return f.history(ctx, now.Add(-kept-early), cut, allLevels) })
@@ -136,9 +136,9 @@ func (f *feed) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	oldest := query.Oldest(info)
-	if rollup, err := f.bus.StreamInfo(ctx, proto.StreamRollup); err == nil && query.Oldest(rollup) > 0 {
-		oldest = min(oldest, query.Oldest(rollup))
+	oldest := info.Oldest()
+	if rollup, err := f.bus.StreamInfo(ctx, proto.StreamRollup); err == nil && rollup.Oldest() > 0 {
+		oldest = min(oldest, rollup.Oldest())
 	}
 	f.cache.mu.Lock()
 	f.cache.stream, f.cache.oldest = info, oldest
@@ -149,58 +149,82 @@ func (f *feed) look(ctx context.Context) error {
 var subjects = []string{proto.SubjectsLatency, proto.SubjectsCommit}
 
 // split is where what is followed begins, about ten minutes ago: a sequence of
-// WEIR_LATENCY. If it is a position of a roll-up, the history before is in those.
-func (f *feed) split(ctx context.Context, now time.Time) (cut uint64, rolledUp bool, err error) {
+// WEIR_LATENCY. If it is the position of a commit of minutes, that is end, and
+// the history before is in the minutes up to it.
+func (f *feed) split(ctx context.Context, now time.Time) (cut uint64, end *query.Rollup, err error) {
 	if cut, err = f.firstAfter(ctx, now.Add(-recent)); err != nil {
-		return 0, false, err
+		return 0, nil, err
 	}
-	last, err := query.LastRollup(ctx, f.bus)
-	if err != nil || last == nil || last.Position.Seq < cut {
-		return cut, false, err // it is far behind
+	last, err := query.LastRollup(ctx, f.bus, proto.Minutes)
+	if err != nil || last == nil || last.Record.Position.Seq < cut {
+		return cut, nil, err // they are far behind
 	}
-	r, err := f.bus.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamRollup, Subjects: []string{proto.SubjectRollupCommit}, StartTime: now.Add(-kept - early), StopAtEnd: true,
+	err = query.Rollups(ctx, f.bus, proto.Minutes, proto.Minutes.Commit, now.Add(-recent), proto.Position{}, func(r *query.Rollup) bool {
+		if r.Sequence > last.Record.AnewAfter && r.Record.Position.Seq >= cut {
+			end = r
+		}
+		return end == nil && r.Sequence < last.Sequence
 	})
-	if err != nil {
-		return 0, false, err
+	if end == nil {
+		end = last
 	}
-	defer r.Close()
-	for n := 0; ; n++ {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return last.Position.Seq, true, nil
-		}
-		if err != nil {
-			return 0, false, err
-		}
-		record, err := proto.DecodeCommit(m.Data)
-		switch {
-		case err != nil:
-			continue
-		case n > 0 && record.Seq == 1: // it began anew: what comes before counts no longer
-			return cut, false, nil
-		case m.Time.After(now.Add(-recent)) && record.Position.Seq >= cut:
-			return record.Position.Seq, true, nil
-		}
-	}
+	end.Record.AnewAfter = last.Record.AnewAfter
+	return end.Record.Position.Seq, end, err
 }
 
-// rollups reads the minutes of what WEIR_LATENCY holds before a sequence.
-func (f *feed) rollups(ctx context.Context, now time.Time, to uint64) error {
-	started := f.cache.now()
+// rollups reads the sums of what WEIR_LATENCY holds, up to a commit of minutes:
+// the half hours, so that 24 hours are there at once, then all minutes.
+func (f *feed) rollups(ctx context.Context, now time.Time, end *query.Rollup) error {
+	started, since := f.cache.now(), now.Add(-kept-early)
+	took := func() string { return f.cache.now().Sub(started).Round(time.Millisecond).String() }
+	void := end.Record.AnewAfter
+	minutes := func(from proto.Position, levels part, taken func(*query.Rollup)) error {
+		return query.Rollups(ctx, f.bus, proto.Minutes, proto.Minutes.Subjects, since, from, func(r *query.Rollup) bool {
+			if r.Sequence > void {
+				f.cache.takeRollup(r, levels)
+				taken(r)
+			}
+			return r.Sequence < end.Sequence
+		})
+	}
+	levels := coarser
+	last, err := query.LastRollup(ctx, f.bus, proto.HalfHours)
+	if err != nil {
+		return err
+	}
+	if last != nil && last.Record.Position.Seq > void {
+		var from proto.Position
+		err := query.Rollups(ctx, f.bus, proto.HalfHours, proto.HalfHours.Subjects, since, from, func(r *query.Rollup) bool {
+			if r.Record.Position.Seq > end.Sequence+1 {
+				return false
+			}
+			if r.Sequence > last.Record.AnewAfter {
+				from = r.Record.Position
+				f.cache.takeRollup(r, coarsest)
+			}
+			return r.Sequence < last.Sequence
+		})
+		if err == nil && from.Seq <= end.Sequence {
+			err = minutes(from, coarsest, func(*query.Rollup) {})
+		}
+		if err != nil {
+			return err
+		}
+		levels = middle
+		f.cache.historyRead(coarsest)
+		f.log.Info("half_hours_read", "took", took())
+	}
 	commits := 0
-	err := query.Rollups(ctx, f.bus, proto.SubjectsRollup, now.Add(-kept-early), func(r *query.Rollup) bool {
-		f.cache.takeRollup(r)
+	err = minutes(proto.Position{}, levels, func(r *query.Rollup) {
 		if commits++; commits%16 == 0 {
 			f.cache.progressed(max(0, float64(r.Record.LogNS-now.Add(-kept).UnixNano())/float64(kept)))
 		}
-		return r.Record.Position.Seq < to
 	})
 	if err != nil {
 		return err
 	}
-	f.cache.historyRead(coarser)
-	f.log.Info("rollups_read", "commits", commits, "took", f.cache.now().Sub(started).Round(time.Millisecond).String())
+	f.cache.historyRead(levels)
+	f.log.Info("minutes_read", "commits", commits, "took", took())
 	return nil
 }
 

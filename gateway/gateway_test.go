@@ -15,6 +15,7 @@ import (
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/internal/status"
+	"github.com/weirstream/weir/proto"
 	"github.com/weirstream/weir/test/page/shop"
 )
 
@@ -299,7 +300,7 @@ func (r *rig) health() {
 	if n.Generated != n.Delivered+n.InFlight+lost || lost == 0 || n.Delivered == 0 {
 		r.Errorf("it doesn't add up: %+v", n)
 	}
-	if len(got.Partitions) != 1 || len(got.Streams) != 4 || len(got.Gateway.Levels) != 3 || got.Gateway.NATS == "" {
+	if len(got.Partitions) != 1 || len(got.Streams) != 5 || len(got.Gateway.Levels) != 4 || got.Gateway.NATS == "" {
 		r.Errorf("%+v", got)
 	}
 }
@@ -371,7 +372,7 @@ func (r *rig) slowViewers() {
 // the one says that was there as it happened.
 func (r *rig) joiner() {
 	bustest.Eventually(r.T, func() bool {
-		record, err := query.LastRollup(r.Context(), r.bus)
+		record, err := query.LastRollup(r.Context(), r.bus, proto.HalfHours)
 		return err == nil && record != nil
 	}, "nothing is rolled up")
 	joined := *r

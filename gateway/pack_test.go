@@ -75,7 +75,7 @@ func delta(workload, route string, start time.Time) *proto.Latency {
 // when on it is whole, and keeps counting everything in the others.
 func TestCacheIsBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	c := newCache(200_000, func() time.Time { return now })
+	c := newCache(250_000, func() time.Time { return now })
 	for ago := 50 * time.Minute; ago > 0; ago -= 10 * time.Second {
 		for _, w := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 			l := delta(w, "/", now.Add(-ago))

@@ -51,6 +51,10 @@ func DecodeCommit(b []byte) (*Commit, error) {
 			}
 		case "loss":
 			c.Loss = r.loss(nil)
+		case "anew_after":
+			c.AnewAfter = r.uint()
+		case "since_ns":
+			c.SinceNS = r.int()
 		default:
 			r.skip()
 		}

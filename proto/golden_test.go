@@ -105,6 +105,13 @@ func exampleCommit() *Commit {
 	}
 }
 
+func exampleRollupCommit() *Commit {
+	c := exampleCommit()
+	c.AnewAfter = 815
+	c.SinceNS = 1_759_900_000_000_000_000
+	return c
+}
+
 func exampleLeftOut() *LeftOut {
 	return &LeftOut{V: LeftOutVersion, Node: "node-7.example", Pods: []string{
 		"0a1b2c3d-1111-2222-3333-444455556666", "fedcba9876543210fedcba9876543210", // the second is a static pod's
@@ -186,14 +193,15 @@ func encodedExamples(t testing.TB) map[string][]byte {
 		return b
 	}
 	return map[string][]byte{
-		"raw.v1":        must(exampleFrame(false).Append(nil)),
-		"enriched.v1":   must(exampleFrame(true).Append(nil)),
-		"raw.v1.name":   must(exampleContainer().Append(nil)),
-		"raw.v1.server": must(exampleServerName().Append(nil)),
-		"raw.v1.agent":  must(exampleAgent().Append(nil)),
-		"latency.v1":    must(EncodeLatency(exampleLatency())),
-		"commit.v1":     must(EncodeCommit(exampleCommit())),
-		"left_out.v1":   must(EncodeLeftOut(exampleLeftOut())),
+		"raw.v1":           must(exampleFrame(false).Append(nil)),
+		"enriched.v1":      must(exampleFrame(true).Append(nil)),
+		"raw.v1.name":      must(exampleContainer().Append(nil)),
+		"raw.v1.server":    must(exampleServerName().Append(nil)),
+		"raw.v1.agent":     must(exampleAgent().Append(nil)),
+		"latency.v1":       must(EncodeLatency(exampleLatency())),
+		"commit.v1":        must(EncodeCommit(exampleCommit())),
+		"commit.v1.rollup": must(EncodeCommit(exampleRollupCommit())),
+		"left_out.v1":      must(EncodeLeftOut(exampleLeftOut())),
 	}
 }
 

@@ -11,6 +11,9 @@ const WindowNS = int64(10e9)
 // RollupNS is the interval that one histogram of WEIR_ROLLUP covers.
 const RollupNS = 6 * WindowNS
 
+// HistoryNS is the interval that one histogram of WEIR_HISTORY covers.
+const HistoryNS = 30 * RollupNS
+
 // Latency is one workload's histogram deltas of one commit. The sum of all
 // deltas with equal window and series is the window.
 type Latency struct {
@@ -119,4 +122,10 @@ type Commit struct {
 	Duplicates     uint64              `msgpack:"duplicates"`
 	Nodes          map[string]NodeMark `msgpack:"nodes"`
 	Loss           []Loss              `msgpack:"loss"`
+	// AnewAfter is the stream sequence of the last record that counts no longer, as
+	// the roll-up began anew after it; 0 if none.
+	AnewAfter uint64 `msgpack:"anew_after,omitempty" json:",omitempty"`
+	// SinceNS is the time before which windows lack what had left the input when a
+	// roll-up began; 0 if nothing had.
+	SinceNS int64 `msgpack:"since_ns,omitempty" json:",omitempty"`
 }

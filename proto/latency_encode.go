@@ -170,7 +170,14 @@ func EncodeCommit(c *Commit) ([]byte, error) {
 			return nil, fmt.Errorf("encode commit %d: %w", c.Seq, err)
 		}
 	}
-	b := appendMap(nil, 16)
+	keys := 16
+	if c.AnewAfter != 0 {
+		keys++
+	}
+	if c.SinceNS != 0 {
+		keys++
+	}
+	b := appendMap(nil, keys)
 	b = appendUint(appendString(b, "v"), LatencyVersion)
 	b = appendString(appendString(b, "cluster"), c.Cluster)
 	b = appendUint(appendString(b, "partition"), uint64(c.Partition))
@@ -194,6 +201,12 @@ func EncodeCommit(c *Commit) ([]byte, error) {
 	b, err := appendLoss(appendString(b, "loss"), c.Loss)
 	if err != nil {
 		return nil, fmt.Errorf("encode commit %d: %w", c.Seq, err)
+	}
+	if c.AnewAfter != 0 {
+		b = appendUint(appendString(b, "anew_after"), c.AnewAfter)
+	}
+	if c.SinceNS != 0 {
+		b = appendInt(appendString(b, "since_ns"), c.SinceNS)
 	}
 	if len(b) > MaxMessageBytes {
 		return nil, fmt.Errorf("encode commit %d: %d bytes, at most %d are allowed", c.Seq, len(b), MaxMessageBytes)

@@ -13,6 +13,7 @@ const (
 	StreamEnriched = "WEIR_ENRICHED"
 	StreamLatency  = "WEIR_LATENCY"
 	StreamRollup   = "WEIR_ROLLUP"
+	StreamHistory  = "WEIR_HISTORY"
 	StreamAlerts   = "WEIR_ALERTS"
 )
 
@@ -23,6 +24,7 @@ const (
 	SubjectsLatency  = "weir.latency.>"
 	SubjectsCommit   = "weir.commit.*"
 	SubjectsRollup   = "weir.rollup.>"
+	SubjectsHistory  = "weir.history.>"
 	SubjectsAlert    = "weir.alert.>"
 
 	// SubjectsLive is where committed messages of WEIR_LATENCY are
@@ -31,9 +33,31 @@ const (
 	LivePrefix   = "weir.live.latency."
 )
 
-// SubjectRollupCommit is the lane of the roll-ups: their commit records. There is
-// one for all partitions.
-const SubjectRollupCommit = "weir.rollup-commit"
+// Lanes of the roll-ups: their commit records. There is one for all partitions.
+const (
+	SubjectRollupCommit  = "weir.rollup-commit"
+	SubjectHistoryCommit = "weir.history-commit"
+)
+
+// Rollup is a stream that holds what another holds, summed by an interval.
+type Rollup struct {
+	Stream   string
+	Input    string // the stream that it sums
+	Subjects string // of the sums
+	Commit   string // of their commit records: the lane
+	StepNS   int64  // the interval
+}
+
+// Minutes sums WEIR_LATENCY, and HalfHours the minutes.
+var (
+	Minutes   = Rollup{StreamRollup, StreamLatency, SubjectsRollup, SubjectRollupCommit, RollupNS}
+	HalfHours = Rollup{StreamHistory, StreamRollup, SubjectsHistory, SubjectHistoryCommit, HistoryNS}
+)
+
+// Subject is where a workload's sums are.
+func (r *Rollup) Subject(namespace, workload string) string {
+	return strings.TrimSuffix(r.Subjects, ">") + Token(namespace) + "." + Token(workload)
+}
 
 // Headers of a message on a lane.
 const (
@@ -113,11 +137,6 @@ func CommitSubject(partition uint32) string { return "weir.commit." + PartitionT
 // LatencySubject is where a workload's histogram deltas are.
 func LatencySubject(namespace, workload string) string {
 	return "weir.latency." + Token(namespace) + "." + Token(workload)
-}
-
-// RollupSubject is where a workload's histogram deltas of a minute are.
-func RollupSubject(namespace, workload string) string {
-	return "weir.rollup." + Token(namespace) + "." + Token(workload)
 }
 
 // LiveSubject is where the same messages are republished once committed.

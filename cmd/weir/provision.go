@@ -39,6 +39,7 @@ partitions is for life: it bounds how many replicas can share the work.`,
 	cmd.Flags().Int64Var(&layout.EnrichedBytes, "enriched-bytes", 0, "bound of WEIR_ENRICHED on disk (default 2 GiB)")
 	cmd.Flags().Int64Var(&layout.LatencyBytes, "latency-bytes", 0, "bound of WEIR_LATENCY on disk (default 3 GiB)")
 	cmd.Flags().Int64Var(&layout.RollupBytes, "rollup-bytes", 0, "bound of WEIR_ROLLUP on disk (default 1 GiB)")
+	cmd.Flags().Int64Var(&layout.HistoryBytes, "history-bytes", 0, "bound of WEIR_HISTORY on disk (default 256 MiB)")
 	cmd.Flags().BoolVar(&retire, "retire", false, "before an install is deleted: have its agents leave nothing in the kernel")
 	service.WaitFlag(cmd.Flags(), &wait)
 	cmd.Flags().String("config", "", "YAML `file` of these settings")

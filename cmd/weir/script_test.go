@@ -109,7 +109,7 @@ func startSecure(ts *testscript.TestScript, _ bool, args []string) {
 
 func provision(ts *testscript.TestScript) {
 	withBus(ts, func(ctx context.Context, c *bus.Conn) {
-		ts.Check(c.Provision(ctx, bus.Layout{RawBytes: 8 << 20, EnrichedBytes: 8 << 20, LatencyBytes: 8 << 20, RollupBytes: 8 << 20}))
+		ts.Check(c.Provision(ctx, bus.Layout{RawBytes: 8 << 20, EnrichedBytes: 8 << 20, LatencyBytes: 8 << 20, RollupBytes: 8 << 20, HistoryBytes: 8 << 20}))
 	})
 }
 

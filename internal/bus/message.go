@@ -212,6 +212,19 @@ type StreamInfo struct {
 	Replicas  int
 }
 
+// ramp is the start of a stream whose windows have lost their first deltas to the
+// stream's limits.
+const ramp = time.Minute
+
+// Oldest is the time before which windows have lost deltas to the stream's
+// limits, unix nanoseconds; 0 if it has lost none.
+func (s StreamInfo) Oldest() int64 {
+	if s.FirstSeq <= 1 {
+		return 0
+	}
+	return s.FirstTime.Add(ramp).UnixNano()
+}
+
 // StreamInfo asks the leader of a stream what it holds.
 func (c *Conn) StreamInfo(ctx context.Context, stream string) (StreamInfo, error) {
 	var i *jetstream.StreamInfo

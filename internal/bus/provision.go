@@ -23,12 +23,13 @@ const (
 	defaultEnrichedBytes = 2 << 30
 	defaultLatencyBytes  = 3 << 30
 	defaultRollupBytes   = 1 << 30
+	defaultHistoryBytes  = 256 << 20
 	alertBytes           = 64 << 20
 	bucketBytes          = 16 << 20
 )
 
 // Layout is what an install decides about its streams. Bytes are bounds on
-// disk, reserved by the server; 0 means 1, 2, 3 and 1 GiB.
+// disk, reserved by the server; 0 means 1, 2, 3, 1 and ¼ GiB.
 type Layout struct {
 	Partitions    int // power of two, 1 … 64, for life; 0 means 1
 	Replicas      int // 0 means 1
@@ -36,6 +37,7 @@ type Layout struct {
 	EnrichedBytes int64
 	LatencyBytes  int64
 	RollupBytes   int64
+	HistoryBytes  int64
 }
 
 func (l Layout) withDefaults() (Layout, error) {
@@ -49,7 +51,10 @@ func (l Layout) withDefaults() (Layout, error) {
 	for _, d := range []struct {
 		bytes *int64
 		def   int64
-	}{{&l.RawBytes, defaultRawBytes}, {&l.EnrichedBytes, defaultEnrichedBytes}, {&l.LatencyBytes, defaultLatencyBytes}, {&l.RollupBytes, defaultRollupBytes}} {
+	}{
+		{&l.RawBytes, defaultRawBytes}, {&l.EnrichedBytes, defaultEnrichedBytes}, {&l.LatencyBytes, defaultLatencyBytes},
+		{&l.RollupBytes, defaultRollupBytes}, {&l.HistoryBytes, defaultHistoryBytes},
+	} {
 		if *d.bytes <= 0 {
 			*d.bytes = d.def
 		}
@@ -73,12 +78,15 @@ func (l Layout) streams() []jetstream.StreamConfig {
 	latency.RePublish = &jetstream.RePublish{Source: proto.SubjectsLatency, Destination: proto.SubjectsLive}
 
 	rollup := l.stream(proto.StreamRollup, 24*time.Hour, l.RollupBytes, proto.SubjectsRollup, proto.SubjectRollupCommit)
-	rollup.AllowAtomicPublish = true
-	rollup.Compression = jetstream.S2Compression
-	rollup.DenyDelete, rollup.DenyPurge = true, true
+	history := l.stream(proto.StreamHistory, 4*24*time.Hour, l.HistoryBytes, proto.SubjectsHistory, proto.SubjectHistoryCommit)
+	for _, sums := range []*jetstream.StreamConfig{&rollup, &history} {
+		sums.AllowAtomicPublish = true
+		sums.Compression = jetstream.S2Compression
+		sums.DenyDelete, sums.DenyPurge = true, true
+	}
 
 	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert)
-	return []jetstream.StreamConfig{raw, enriched, latency, rollup, alerts}
+	return []jetstream.StreamConfig{raw, enriched, latency, rollup, history, alerts}
 }
 
 func (l Layout) stream(name string, maxAge time.Duration, maxBytes int64, subjects ...string) jetstream.StreamConfig {

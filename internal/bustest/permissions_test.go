@@ -50,7 +50,7 @@ func everything(t *testing.T, i *installed) {
 	if _, err := conns["agent"].Partitions(t.Context()); !errors.Is(err, bus.ErrNoStream) {
 		t.Errorf("before the streams are made an agent is told %v", err)
 	}
-	layout := bus.Layout{Partitions: partitions, Replicas: 3, RawBytes: 64 << 20, EnrichedBytes: 64 << 20, LatencyBytes: 64 << 20, RollupBytes: 64 << 20}
+	layout := bus.Layout{Partitions: partitions, Replicas: 3, RawBytes: 64 << 20, EnrichedBytes: 64 << 20, LatencyBytes: 64 << 20, RollupBytes: 64 << 20, HistoryBytes: 64 << 20}
 	i.provision(t, conns["provisioner"], layout)
 	layout.RawBytes *= 2 // an upgrade that enlarges a stream
 	i.provision(t, conns["provisioner"], layout)
@@ -270,6 +270,8 @@ var allowed = map[string]string{
 	"weir.commit.p00":                "aggregator",
 	"weir.rollup.shop.cart":          "aggregator",
 	"weir.rollup-commit":             "aggregator",
+	"weir.history.shop.cart":         "aggregator",
+	"weir.history-commit":            "aggregator",
 	"$KV.WEIR_LEASES.aggregator.p00": "aggregator",
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
 
@@ -286,7 +288,8 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.INFO.WEIR_RAW":       "agent enricher aggregator provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ENRICHED":  "aggregator provisioner events",
 	"$JS.API.STREAM.INFO.WEIR_LATENCY":   "aggregator provisioner subscriber events",
-	"$JS.API.STREAM.INFO.WEIR_ROLLUP":    "provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_ROLLUP":    "aggregator provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_HISTORY":   "provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner events",
 	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator provisioner",
 
@@ -299,23 +302,27 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.MSG.GET.WEIR_ENRICHED": "enricher aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_LATENCY":  "aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_ROLLUP":   "aggregator",
+	"$JS.API.STREAM.MSG.GET.WEIR_HISTORY":  "aggregator",
 
-	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.p00.*":         "enricher events",
-	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.>":             "events",
-	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c":                        "events",
-	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c.weir.enriched.p00": "aggregator events",
-	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c":                   "events",
-	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.commit.*":      "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.latency.>":     "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c":                    "aggregator subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup-commit":  "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup.>":       "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c":                     "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.p00.*":          "enricher events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.>":              "events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c":                         "events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c.weir.enriched.p00":  "aggregator events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c":                    "events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.commit.*":       "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.latency.>":      "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c":                     "aggregator subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup-commit":   "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup.>":        "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c":                      "aggregator subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history-commit": "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history.>":      "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c":                     "subscriber events",
 }
 
 func init() {
 	for stream, readers := range map[string]string{
-		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "aggregator subscriber events", "WEIR_ROLLUP": "subscriber events",
+		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "aggregator subscriber events", "WEIR_ROLLUP": "aggregator subscriber events", "WEIR_HISTORY": "subscriber events",
 	} {
 		allowed["$JS.API.CONSUMER.MSG.NEXT."+stream+".c"] = readers
 		allowed["$JS.API.CONSUMER.DELETE."+stream+".c"] = readers
@@ -334,13 +341,13 @@ func init() {
 	} {
 		allowed[subject] = users
 	}
-	for _, stream := range streams[:7] {
+	for _, stream := range streams[:8] {
 		allowed["$JS.API.STREAM.CREATE."+stream] = "provisioner"
 		allowed["$JS.API.STREAM.UPDATE."+stream] = "provisioner"
 	}
 }
 
-var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ROLLUP", "WEIR_ALERTS", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "OTHER"}
+var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ROLLUP", "WEIR_HISTORY", "WEIR_ALERTS", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "OTHER"}
 
 // subjects are all that there are to publish to: allowed to somebody, or to nobody.
 func subjects() []string {
@@ -352,7 +359,7 @@ func subjects() []string {
 		for _, verb := range []string{"CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"} {
 			all = append(all, "$JS.API.CONSUMER."+verb+"."+s+".c")
 		}
-		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "$KV.>", ">"} {
+		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "$KV.>", ">"} {
 			all = append(all, "$JS.API.CONSUMER.CREATE."+s+".c."+filter)
 		}
 		all = append(all, "$JS.API.CONSUMER.LIST."+s, "$JS.API.CONSUMER.NAMES."+s,
@@ -378,7 +385,7 @@ func listen() map[string]string {
 	who := map[string]string{"weir.seen.p00": "enricher", "weir.live.latency.>": "subscriber events gateway", "weir.live.latency.shop.*": "subscriber events gateway",
 		"weir.api.latency": "gateway", "weir.api.*": "gateway", "$SRV.>": "gateway", "$SRV.PING.weir": "gateway"}
 	for _, s := range []string{
-		">", "*.>", "weir.>", "weir.api.latency.more", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.rollup.>", "weir.alert.>", "weir.live.>",
+		">", "*.>", "weir.>", "weir.api.latency.more", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.rollup.>", "weir.history.>", "weir.alert.>", "weir.live.>",
 		"$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.WEIR_RAW", "$JS.ACK.>", "$JS.EVENT.ADVISORY.>", "$KV.>", "$SYS.>", "_INBOX.>", "_INBOX_*.>",
 	} {
 		who[s] = ""

@@ -170,7 +170,7 @@ func TestPipelineIsExactWhateverIsKilled(t *testing.T) {
 	}
 	published.Wait()
 	waitCommitted(t, c)
-	bustest.WaitRolledUp(t, c)
+	bustest.WaitRolledUp(t, c, proto.Minutes, proto.HalfHours)
 	cancel()
 	if err := services.Wait(); err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestPipelineIsExactWhateverIsKilled(t *testing.T) {
 		}
 	}
 	want.Check(t, bustest.ReadWindows(t, c).WithoutPeers())
-	bustest.CheckRollup(t, c)
+	bustest.CheckRollups(t, c)
 	records := bustest.ReadCommits(t, c)
 	for i, r := range records {
 		if len(r.Loss) > 0 || r.Duplicates > 0 || r.Seq != uint64(i+1) {

@@ -29,7 +29,7 @@ func TestRolledUpIsTheSame(t *testing.T) {
 		return enricher.Run(ctx, enricher.Config{Bus: bustest.Connect(t, s.URL), Holder: "a"}, discard)
 	})
 	g.Go(func() error {
-		return aggregator.Run(ctx, aggregator.Config{Bus: bustest.Connect(t, s.URL), Holder: "a", CommitEvery: 200 * time.Millisecond}, discard)
+		return aggregator.Run(ctx, aggregator.Config{Bus: bustest.Connect(t, s.URL), Holder: "a", CommitEvery: 50 * time.Millisecond}, discard)
 	})
 	defer func() {
 		cancel()
@@ -37,14 +37,14 @@ func TestRolledUpIsTheSame(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	const past = 2 * time.Hour
+	const past = 5 * time.Hour
 	now := time.Now()
 	for i := range 1000 {
 		if err := a.publish(ctx, 40, now.Add(-time.Duration(1000-i)*past/1000).UnixNano()); err != nil {
 			t.Fatal(err)
 		}
 		if i == 500 {
-			bustest.WaitRolledUp(t, c)
+			bustest.WaitRolledUp(t, c, proto.Minutes, proto.HalfHours)
 		}
 	}
 	waitCommitted(t, c)
@@ -71,22 +71,49 @@ func TestRolledUpIsTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := query.NewTable(o.By)
-		for _, l := range points {
-			for i := range l.Points {
-				if p := &l.Points[i]; o.Interval.Windows().Contains(p.StartNS) && o.Selection.Matches(l.Namespace, l.Workload, l.WorkloadKind) && o.Selection.MatchesSide(p.Side) {
-					want.Add(l, p)
-				}
-			}
-		}
+		want := sum(points, o)
 		if rows := want.Rows(); fmt.Sprintf("%+v", values(got.Rows)) != fmt.Sprintf("%+v", values(rows)) || len(rows) == 0 && o.Interval.ToNS-o.Interval.FromNS > int64(time.Minute) {
 			t.Fatalf("%s to %s, %+v: got\n%+v\nwant\n%+v", o.Interval.From(), o.Interval.To(), o.Selection, values(got.Rows), values(rows))
 		}
 	}
-	bustest.WaitRolledUp(t, c)
-	if last, err := query.LastRollup(t.Context(), c); err != nil || last == nil {
-		t.Errorf("no roll-up fits: %v, %v", last, err)
+	bustest.WaitRolledUp(t, c, proto.Minutes, proto.HalfHours)
+	for _, what := range []proto.Rollup{proto.Minutes, proto.HalfHours} {
+		if last, err := query.LastRollup(t.Context(), c, what); err != nil || last == nil {
+			t.Errorf("%s doesn't fit: %v, %v", what.Stream, last, err)
+		}
 	}
+
+	// Half of the deltas and of the minutes expire: the half hours still have all.
+	for _, stream := range []string{proto.StreamLatency, proto.StreamRollup} {
+		info, err := c.StreamInfo(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bustest.RemoveOldest(t, s.URL, stream, int64(info.LastSeq/2))
+	}
+	begin := query.Floor(now.Add(-past).UnixNano(), proto.HistoryNS)
+	o := query.Options{Interval: query.Interval{FromNS: begin, ToNS: now.UnixNano()}, By: query.ByAll, Now: now}
+	got, err := query.Latency(t.Context(), c, o)
+	if want := sum(points, o).Rows(); err != nil || got.Missing != "" || fmt.Sprintf("%+v", values(got.Rows)) != fmt.Sprintf("%+v", values(want)) {
+		t.Errorf("%v, %q missing: got\n%+v\nwant\n%+v", err, got.Missing, values(got.Rows), values(want))
+	}
+	o.Interval.FromNS += int64(10 * time.Minute) // of which only the half hour is known
+	if got, err := query.Latency(t.Context(), c, o); err != nil || got.Missing == "" {
+		t.Errorf("%v, nothing missing of half an hour that is cut", err)
+	}
+}
+
+// sum adds up the deltas that are asked for.
+func sum(all []*proto.Latency, o query.Options) *query.Table {
+	t := query.NewTable(o.By)
+	for _, l := range all {
+		for i := range l.Points {
+			if p := &l.Points[i]; o.Interval.Windows().Contains(p.StartNS) && o.Selection.Matches(l.Namespace, l.Workload, l.WorkloadKind) && o.Selection.MatchesSide(p.Side) {
+				t.Add(l, p)
+			}
+		}
+	}
+	return t
 }
 
 func values(rows []*query.Row) (out []query.Row) {

@@ -110,7 +110,7 @@ func Provision(t testing.TB, c *bus.Conn, partitions, replicas int) {
 	t.Helper()
 	layout := bus.Layout{
 		Partitions: partitions, Replicas: replicas,
-		RawBytes: 1 << 30, EnrichedBytes: 1 << 30, LatencyBytes: 1 << 30, RollupBytes: 1 << 30,
+		RawBytes: 1 << 30, EnrichedBytes: 1 << 30, LatencyBytes: 1 << 30, RollupBytes: 1 << 30, HistoryBytes: 1 << 30,
 	}
 	var err error
 	Eventually(t, func() bool {

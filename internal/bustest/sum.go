@@ -119,18 +119,19 @@ func ReadCommits(t testing.TB, c *bus.Conn) []*proto.Commit {
 	return out
 }
 
-// WaitRolledUp waits until a commit of WEIR_ROLLUP includes everything that is in
-// WEIR_LATENCY.
-func WaitRolledUp(t testing.TB, c *bus.Conn) {
+// WaitRolledUp waits until all that the inputs of some roll-ups hold is in them.
+func WaitRolledUp(t testing.TB, c *bus.Conn, rollups ...proto.Rollup) {
 	t.Helper()
-	Eventually(t, func() bool {
-		info, err := c.StreamInfo(t.Context(), proto.StreamLatency)
-		if err != nil {
-			return false
-		}
-		last, err := c.LastMessages(t.Context(), proto.StreamRollup, proto.SubjectRollupCommit)
-		return err == nil && len(last) == 1 && last[0].Src == info.LastSeq
-	}, "not everything is rolled up")
+	for _, what := range rollups {
+		Eventually(t, func() bool {
+			info, err := c.StreamInfo(t.Context(), what.Input)
+			if err != nil {
+				return false
+			}
+			last, err := c.LastMessages(t.Context(), what.Stream, what.Commit)
+			return err == nil && len(last) == 1 && last[0].Src == info.LastSeq
+		}, "not everything is rolled up into %s", what.Stream)
+	}
 }
 
 // ReadAll reads what Weir's writers put into a stream that it holds now.

@@ -184,7 +184,7 @@ func newMerge(ctx context.Context, c *bus.Conn, o Options) (*merge, error) {
 	}
 	return &merge{
 		conn: c, options: o, interval: o.Interval.Windows(), stream: info, progress: p,
-		tables: map[int64]*Table{}, began: began, oldest: Oldest(info),
+		tables: map[int64]*Table{}, began: began, oldest: info.Oldest(),
 	}, nil
 }
 

@@ -51,9 +51,10 @@ func ReadRetention(ctx context.Context, c *bus.Conn, now time.Time) ([]Retention
 		{proto.StreamEnriched, []string{proto.SubjectsEnriched}},
 		{proto.StreamLatency, []string{proto.SubjectsLatency, proto.SubjectsCommit}},
 		{proto.StreamRollup, []string{proto.SubjectsRollup, proto.SubjectRollupCommit}},
+		{proto.StreamHistory, []string{proto.SubjectsHistory, proto.SubjectHistoryCommit}},
 	} {
 		info, err := c.StreamInfo(ctx, s.name)
-		if errors.Is(err, bus.ErrNoStream) && s.name == proto.StreamRollup {
+		if errors.Is(err, bus.ErrNoStream) && (s.name == proto.StreamRollup || s.name == proto.StreamHistory) {
 			continue // an install that was made before there were roll-ups
 		}
 		if err != nil {

@@ -17,7 +17,7 @@ func TestRetentionOfStreams(t *testing.T) {
 	read := func(now time.Time) Retention {
 		t.Helper()
 		kept, err := ReadRetention(t.Context(), c, now)
-		if err != nil || len(kept) != 4 || kept[0].Stream != proto.StreamRaw {
+		if err != nil || len(kept) != 5 || kept[0].Stream != proto.StreamRaw {
 			t.Fatalf("got %+v, %v", kept, err)
 		}
 		return kept[0]

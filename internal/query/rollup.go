@@ -5,29 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
 )
 
-// Rollup is one commit of WEIR_ROLLUP: sums by the minute of what WEIR_LATENCY
-// holds before Record.Position, since the commit before.
+// Rollup is one commit of a roll-up: sums of what its input holds before
+// Record.Position, since the commit before.
 type Rollup struct {
 	Messages []*proto.Latency
 	Record   *proto.Commit
+	Sequence uint64 // of the record
+	Anew     bool   // what commits before it hold is in it and in those that follow
 }
 
-// Anew reports whether the roll-up begins anew with this commit: what commits
-// before it hold is in it and in those that follow.
-func (r *Rollup) Anew() bool { return r.Record.Seq == 1 }
-
-// LastRollup is the newest commit record of WEIR_ROLLUP. It is nil if there is
-// none that fits WEIR_LATENCY as it is now, or this user may not read it: then
-// WEIR_LATENCY has all there is to know.
-func LastRollup(ctx context.Context, c *bus.Conn) (*proto.Commit, error) {
+// LastRollup is the newest commit of a roll-up, without messages. It is nil if there is
+// none that fits the input as it is now, or this user may not read it: then the
+// input has all there is to know.
+func LastRollup(ctx context.Context, c *bus.Conn, what proto.Rollup) (*Rollup, error) {
 	var denied *bus.DeniedError
-	last, err := c.LastMessages(ctx, proto.StreamRollup, proto.SubjectRollupCommit)
+	last, err := c.LastMessages(ctx, what.Stream, what.Commit)
 	switch {
 	case errors.Is(err, bus.ErrNoStream) || errors.As(err, &denied):
 		return nil, nil
@@ -38,9 +37,9 @@ func LastRollup(ctx context.Context, c *bus.Conn) (*proto.Commit, error) {
 	}
 	record, err := proto.DecodeCommit(last[0].Data)
 	if err != nil {
-		return nil, fmt.Errorf("read roll-ups: message %d of %s: %w", last[0].Sequence, proto.StreamRollup, err)
+		return nil, fmt.Errorf("read roll-ups: message %d of %s: %w", last[0].Sequence, what.Stream, err)
 	}
-	input, err := c.StreamInfo(ctx, proto.StreamLatency)
+	input, err := c.StreamInfo(ctx, what.Input)
 	if err != nil {
 		return nil, err
 	}
@@ -48,111 +47,180 @@ func LastRollup(ctx context.Context, c *bus.Conn) (*proto.Commit, error) {
 	if record.InputCreatedNS != input.Created.UnixNano() || next < input.FirstSeq || next > input.LastSeq+1 {
 		return nil, nil
 	}
-	return record, nil
+	return &Rollup{Record: record, Sequence: last[0].Sequence}, nil
 }
 
-// Rollups calls take for every commit of WEIR_ROLLUP stored at a time or later,
-// with the messages of a subject, until take returns false or there are no more.
-func Rollups(ctx context.Context, c *bus.Conn, subject string, from time.Time, take func(*Rollup) bool) error {
+// Rollups calls take for every commit of a roll-up stored at a time or later,
+// or from a position on if one is given, with the messages of a subject, until
+// take returns false or there are no more.
+func Rollups(ctx context.Context, c *bus.Conn, what proto.Rollup, subject string, since time.Time, from proto.Position, take func(*Rollup) bool) error {
 	r, err := c.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamRollup, Subjects: []string{subject, proto.SubjectRollupCommit}, StartTime: from, StopAtEnd: true,
+		Stream: what.Stream, Subjects: slices.Compact([]string{subject, what.Commit}),
+		StartTime: since, StartSeq: from.Seq, StopAtEnd: true,
 	})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	next := new(Rollup)
-	for {
+	for inside := from.Index > 0; ; { // then the first batch is one of which some is known
 		m, err := r.Next(ctx)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
-		case m.Subject != proto.SubjectRollupCommit:
+		case m.Subject != what.Commit:
 			l, err := proto.DecodeLatency(m.Data)
 			if err != nil {
-				return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamRollup, err)
+				return fmt.Errorf("read message %d of %s: %w", m.Sequence, what.Stream, err)
 			}
 			next.Messages = append(next.Messages, l)
 			continue
 		}
 		if next.Record, err = proto.DecodeCommit(m.Data); err != nil {
-			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamRollup, err)
+			return fmt.Errorf("read message %d of %s: %w", m.Sequence, what.Stream, err)
 		}
+		next.Sequence, next.Anew = m.Sequence, next.Record.Seq == 1 && !inside
 		if !take(next) {
 			return nil
 		}
-		next = new(Rollup)
+		next, inside = new(Rollup), false
 	}
 }
 
-// rollups begin at this age to be quicker to read than WEIR_LATENCY.
-const longAgo = 10 * time.Minute
+// Intervals that begin at these ages are quicker to read from roll-ups.
+const (
+	longAgo     = 10 * time.Minute // minutes
+	veryLongAgo = 2 * time.Hour    // half hours
+)
 
-// readRollups takes from WEIR_ROLLUP what it has of the interval. The windows of
-// minutes that the interval cuts come from WEIR_LATENCY, where the sum of the
-// minute tells when all of them were read. What isn't rolled up yet is left.
+// sums are what is taken from a roll-up.
+type sums struct {
+	proto.Rollup
+	end  uint64           // sequence of its input: what is later isn't taken; 0 if there is no bound
+	next proto.Position   // of its input: where to go on
+	cut  map[int64]uint64 // requests of the windows that the interval cuts, by their start
+}
+
+// readRollups takes from the roll-ups what they have of the interval: half
+// hours, then minutes that aren't in those. The windows that the interval cuts
+// come from what was summed, where the sum tells when all of them were read.
+// What isn't rolled up yet is left.
 func (m *merge) readRollups(ctx context.Context) error {
-	last, err := LastRollup(ctx, m.conn)
-	if err != nil || last == nil {
+	minutes, err := LastRollup(ctx, m.conn, proto.Minutes)
+	if err != nil || minutes == nil {
 		return err
 	}
-	stream, err := m.conn.StreamInfo(ctx, proto.StreamRollup)
+	all := []*sums{{Rollup: proto.Minutes, next: minutes.Record.Position, cut: map[int64]uint64{}}}
+	if err := m.reaches(ctx, proto.Minutes, minutes); err != nil {
+		return err
+	}
+	if m.options.Now.Sub(m.interval.From()) > veryLongAgo {
+		halfHours, err := LastRollup(ctx, m.conn, proto.HalfHours)
+		if err != nil {
+			return err
+		}
+		if halfHours != nil {
+			if err := m.reaches(ctx, proto.HalfHours, halfHours); err != nil {
+				return err
+			}
+			all = []*sums{{Rollup: proto.HalfHours, end: minutes.Sequence + 1, cut: map[int64]uint64{}}, all[0]}
+		}
+	}
+	var from proto.Position
+	for _, s := range all {
+		since := time.Unix(0, Floor(m.interval.FromNS, s.StepNS)).Add(-early)
+		err := Rollups(ctx, m.conn, s.Rollup, m.options.Selection.in(s.Subjects), since, from, func(r *Rollup) bool {
+			if s.end > 0 && r.Record.Position.Seq > s.end {
+				return false
+			}
+			if r.Anew {
+				m.tables, m.losses = map[int64]*Table{}, nil
+				for _, s := range all {
+					clear(s.cut)
+				}
+			}
+			s.next = r.Record.Position
+			m.lose(r.Record)
+			for _, l := range r.Messages {
+				m.addSums(l, s.StepNS, m.interval, s.cut)
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		from = s.next
+	}
+	for i, s := range all {
+		var finer map[int64]uint64
+		if i+1 < len(all) {
+			finer = all[i+1].cut
+		}
+		for start := range s.cut {
+			if err := m.readCut(ctx, s, start, finer); err != nil {
+				return err
+			}
+		}
+		m.next = s.next.Seq
+	}
+	return nil
+}
+
+// reaches notes how far back a roll-up is whole, and when measuring began if only
+// it still knows.
+func (m *merge) reaches(ctx context.Context, what proto.Rollup, last *Rollup) error {
+	stream, err := m.conn.StreamInfo(ctx, what.Stream)
 	if err != nil {
 		return err
 	}
-	if o := Oldest(stream); o > 0 {
-		m.oldest = min(m.oldest, o)
-	}
-	first, end := Floor(m.interval.FromNS, proto.RollupNS), Floor(m.interval.ToNS, proto.RollupNS)
-	whole := Interval{FromNS: first, ToNS: end}
-	if first < m.interval.FromNS {
-		whole.FromNS += proto.RollupNS
-	}
-	cut := map[int64]uint64{} // requests of the minutes at the ends
-	m.next = last.Position.Seq
-	selected := m.options.Selection
-	err = Rollups(ctx, m.conn, selected.rollupSubject(), time.Unix(0, first).Add(-early), func(r *Rollup) bool {
-		if r.Anew() {
-			m.tables, m.losses, cut = map[int64]*Table{}, nil, map[int64]uint64{}
-		}
-		m.next = r.Record.Position.Seq
-		m.lose(r.Record)
-		for _, l := range r.Messages {
-			m.addPoints(l, whole)
-			for i := range l.Points {
-				if p := &l.Points[i]; (p.StartNS == first || p.StartNS == end) && !whole.Contains(p.StartNS) && selected.covers(l, p) {
-					cut[p.StartNS] += p.Hist.Count
-				}
-			}
-		}
-		return true
-	})
-	for minute, count := range cut {
-		if err == nil {
-			err = m.readMinute(ctx, Interval{FromNS: minute, ToNS: minute + proto.RollupNS}, count)
-		}
+	oldest := max(last.Record.SinceNS, stream.Oldest())
+	m.oldest = min(m.oldest, oldest)
+	if oldest == 0 && m.began == 0 && !stream.FirstTime.IsZero() {
+		m.began, err = firstWindow(ctx, m.conn, what.Stream, stream.FirstTime.UnixNano(), m.options.Selection.in(what.Subjects), what.Commit)
 	}
 	return err
 }
 
-// readMinute adds the windows of the interval that are in a minute, until it
-// has seen as many requests of that minute as are rolled up.
-func (m *merge) readMinute(ctx context.Context, minute Interval, count uint64) error {
+// addSums adds the sums that lie within the interval, and counts the requests of
+// those that it cuts.
+func (m *merge) addSums(l *proto.Latency, step int64, of Interval, cut map[int64]uint64) (requests uint64) {
+	for i := range l.Points {
+		p := &l.Points[i]
+		if !m.options.Selection.covers(l, p) || p.StartNS+step <= of.FromNS || p.StartNS >= of.ToNS {
+			continue
+		}
+		requests += p.Hist.Count
+		switch window := (Interval{p.StartNS, p.StartNS + step}); {
+		case window.FromNS >= m.interval.FromNS && window.ToNS <= m.interval.ToNS:
+			m.table(p.StartNS).Add(l, p)
+		case window.FromNS < m.interval.ToNS && window.ToNS > m.interval.FromNS:
+			cut[p.StartNS] += p.Hist.Count
+		}
+	}
+	return requests
+}
+
+// readCut adds what a window that the interval cuts was summed from, until it
+// has seen as many requests.
+func (m *merge) readCut(ctx context.Context, s *sums, start int64, cut map[int64]uint64) error {
+	window := Interval{FromNS: start, ToNS: start + s.StepNS}
+	subjects, step := proto.SubjectsLatency, proto.WindowNS
+	if s.Input == proto.Minutes.Stream {
+		subjects, step = proto.Minutes.Subjects, proto.Minutes.StepNS
+	}
 	r, err := m.conn.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamLatency, Subjects: []string{m.options.Selection.Subject()},
-		StartTime: minute.From().Add(-early), StopAtEnd: true,
+		Stream: s.Input, Subjects: []string{m.options.Selection.in(subjects)}, StartTime: window.From().Add(-early), StopAtEnd: true,
 	})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	inside := Interval{FromNS: max(minute.FromNS, m.interval.FromNS), ToNS: min(minute.ToNS, m.interval.ToNS)}
-	for seen := uint64(0); seen < count; {
+	for seen := uint64(0); seen < s.cut[start]; {
 		msg, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) || err == nil && msg.Sequence >= m.next {
-			m.oldest = max(m.oldest, minute.ToNS) // the rest has expired
+		if errors.Is(err, io.EOF) || err == nil && msg.Sequence >= s.next.Seq {
+			m.oldest = max(m.oldest, window.ToNS) // the rest has expired
 			return nil
 		}
 		if err != nil {
@@ -160,42 +228,26 @@ func (m *merge) readMinute(ctx context.Context, minute Interval, count uint64) e
 		}
 		l, err := proto.DecodeLatency(msg.Data)
 		if err != nil {
-			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)
+			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, s.Input, err)
 		}
-		m.addPoints(l, inside)
-		for i := range l.Points {
-			if p := &l.Points[i]; minute.Contains(p.StartNS) && m.options.Selection.covers(l, p) {
-				seen += p.Hist.Count
-			}
-		}
+		seen += m.addSums(l, step, window, cut)
 	}
 	return nil
 }
 
-// ramp is the start of a stream whose windows have lost their first deltas to
-// the stream's limits.
-const ramp = time.Minute
-
-// Oldest is the time before which windows have lost deltas to a stream's limits,
-// unix nanoseconds; 0 if it has lost none.
-func Oldest(stream bus.StreamInfo) int64 {
-	if stream.FirstSeq <= 1 {
-		return 0
-	}
-	return stream.FirstTime.Add(ramp).UnixNano()
-}
-
-// Began is when measuring began, unix nanoseconds, if a stream still has its
+// Began is when measuring began, unix nanoseconds, if WEIR_LATENCY still has its
 // first message, else 0: the first commit comes a window and a little after the
 // first event, or holds what waited for it.
 func Began(ctx context.Context, c *bus.Conn, stream bus.StreamInfo, subject string) (int64, error) {
 	if stream.FirstSeq > 1 || stream.FirstTime.IsZero() {
 		return 0, nil
 	}
-	began := floor(stream.FirstTime.Add(-Settled).UnixNano()) - proto.WindowNS
-	r, err := c.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamLatency, Subjects: []string{subject, proto.SubjectsCommit}, StartSeq: 1, StopAtEnd: true,
-	})
+	return firstWindow(ctx, c, proto.StreamLatency, floor(stream.FirstTime.Add(-Settled).UnixNano())-proto.WindowNS, subject, proto.SubjectsCommit)
+}
+
+// firstWindow is the earliest window in the first batch of a stream, at most a time.
+func firstWindow(ctx context.Context, c *bus.Conn, stream string, first int64, subject, commits string) (int64, error) {
+	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject, commits}, StartSeq: 1, StopAtEnd: true})
 	if err != nil {
 		return 0, err
 	}
@@ -203,14 +255,14 @@ func Began(ctx context.Context, c *bus.Conn, stream bus.StreamInfo, subject stri
 	for {
 		m, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) || err == nil && m.FromLane() {
-			return began, nil
+			return first, nil
 		}
 		if err != nil {
 			return 0, err
 		}
 		if l, err := proto.DecodeLatency(m.Data); err == nil {
 			for i := range l.Points {
-				began = min(began, l.Points[i].StartNS)
+				first = min(first, l.Points[i].StartNS)
 			}
 		}
 	}

@@ -36,19 +36,17 @@ func (s Selection) MatchesSide(side proto.Side) bool {
 
 // Subject matches the latency messages that may hold what is asked for. Tokens
 // are not unique, so a message's names still have to be compared.
-func (s Selection) Subject() string { return "weir.latency." + s.tokens() }
+func (s Selection) Subject() string { return s.in(proto.SubjectsLatency) }
 
-// rollupSubject is [Selection.Subject] in WEIR_ROLLUP.
-func (s Selection) rollupSubject() string { return "weir.rollup." + s.tokens() }
-
-func (s Selection) tokens() string {
+// in is [Selection.Subject] among the subjects of a stream.
+func (s Selection) in(subjects string) string {
 	token := func(name string) string {
 		if name == "" {
 			return "*"
 		}
 		return proto.Token(name)
 	}
-	return token(s.Namespace) + "." + token(s.Workload)
+	return strings.TrimSuffix(subjects, ">") + token(s.Namespace) + "." + token(s.Workload)
 }
 
 // covers reports whether a workload's delta is asked for.

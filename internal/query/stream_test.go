@@ -35,7 +35,7 @@ func newStreams(t *testing.T) *streams {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if err := c.Provision(t.Context(), bus.Layout{RawBytes: 8 * mib, EnrichedBytes: 8 * mib, LatencyBytes: 8 * mib, RollupBytes: 8 * mib}); err != nil {
+	if err := c.Provision(t.Context(), bus.Layout{RawBytes: 8 * mib, EnrichedBytes: 8 * mib, LatencyBytes: 8 * mib, RollupBytes: 8 * mib, HistoryBytes: 8 * mib}); err != nil {
 		t.Fatal(err)
 	}
 	s := &streams{T: t, conn: c, epoch: proto.Epoch{Number: 1, ID: "0123456789abcdef"}}

@@ -43,7 +43,7 @@ func TestKillAndPauseServices(t *testing.T) {
 			}
 		}
 	}
-	bustest.CheckRollup(t, bustest.Connect(t, c.URL))
+	bustest.CheckRollups(t, bustest.Connect(t, c.URL))
 	if ledger, err := c.Streams().Weir("ledger"); err != nil || t.Failed() {
 		t.Errorf("ledger: %v\n%s", err, ledger)
 	}

@@ -290,12 +290,12 @@ func TestSizes(t *testing.T) {
 	}
 	raw := 2 * 3600 * (2*1000*34 + 10*10*1024)
 	enriched := 4 * 3600 * (2*1000*50 + 10*12*1024)
-	latency, rollup := 1000*3_000_000, 1000*1_000_000
-	want := fmt.Sprintf("[provision --partitions=8 --replicas=3 --raw-bytes=%d --enriched-bytes=%d --latency-bytes=%d --rollup-bytes=%d]", raw, enriched, latency, rollup)
+	latency, rollup, history := 1000*3_000_000, 1000*1_000_000, 1000*250_000
+	want := fmt.Sprintf("[provision --partitions=8 --replicas=3 --raw-bytes=%d --enriched-bytes=%d --latency-bytes=%d --rollup-bytes=%d --history-bytes=%d]", raw, enriched, latency, rollup, history)
 	if args != want {
 		t.Errorf("%s, want %s", args, want)
 	}
-	gib := (float64(raw+enriched+latency+rollup) + 0.5*(1<<30)) * 1.25 / (1 << 30)
+	gib := (float64(raw+enriched+latency+rollup+history) + 0.5*(1<<30)) * 1.25 / (1 << 30)
 	size := objects["StatefulSet/weir-nats"].At("spec", "volumeClaimTemplates", 0, "spec", "resources", "requests", "storage")
 	if want := fmt.Sprintf("%dGi", int(gib)+1); size != want {
 		t.Errorf("volume of %v, want %s", size, want)

@@ -167,7 +167,7 @@ readinessProbe:
   periodSeconds: 5
 {{- end }}
 
-{{- /* Sizes in bytes: raw, enriched, latency, rollup, all that the server must hold, volume. */ -}}
+{{- /* Sizes in bytes: raw, enriched, latency, rollup, history, all that the server must hold, volume. */ -}}
 {{- define "weir.sizes" -}}
 {{- $s := .Values.sizing -}}
 {{- $events := mul 2 (int64 $s.requestsPerSecond) -}}
@@ -176,7 +176,8 @@ readinessProbe:
 {{- $enriched := int64 $s.enrichedBytes | default (mul 14400 (add (mul $events 50) (mul $nodes 12288))) -}}
 {{- $latency := int64 $s.latencyBytes | default (mul 3000000 (int64 $s.series)) -}}
 {{- $rollup := int64 $s.rollupBytes | default (mul 1000000 (int64 $s.series)) -}}
-{{- $store := add $raw $enriched $latency $rollup 536870912 -}}
+{{- $history := int64 $s.historyBytes | default (mul 250000 (int64 $s.series)) -}}
+{{- $store := add $raw $enriched $latency $rollup $history 536870912 -}}
 {{- $volume := printf "%dGi" (div (add (div (mul $store 5) 4) 1073741823) 1073741824) -}}
 {{- $want := .Values.nats.volume.size | default $volume -}}
 {{- if lt (include "weir.bytes" $want | int64) $store -}}
@@ -186,6 +187,7 @@ raw: {{ $raw }}
 enriched: {{ $enriched }}
 latency: {{ $latency }}
 rollup: {{ $rollup }}
+history: {{ $history }}
 store: {{ $store }}
 volume: {{ $want }}
 {{- end }}

@@ -43,7 +43,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		conns = append(conns, c)
 	}
 	const mib = 1 << 20
-	if err := conns[0].Provision(ctx, bus.Layout{RawBytes: 256 * mib, EnrichedBytes: 256 * mib, LatencyBytes: 256 * mib, RollupBytes: 256 * mib}); err != nil {
+	if err := conns[0].Provision(ctx, bus.Layout{RawBytes: 256 * mib, EnrichedBytes: 256 * mib, LatencyBytes: 256 * mib, RollupBytes: 256 * mib, HistoryBytes: 64 * mib}); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)

@@ -11,21 +11,22 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// minutes is what a stream sums up to, by the minute.
-type minutes struct {
-	points map[string]*proto.Point // by minute and series
+// sums is what a stream sums up to.
+type sums struct {
+	step   int64
+	points map[string]*proto.Point // by interval and series
 	losses map[string]uint64
 }
 
-func newMinutes() *minutes {
-	return &minutes{points: map[string]*proto.Point{}, losses: map[string]uint64{}}
+func newSums(step int64) *sums {
+	return &sums{step: step, points: map[string]*proto.Point{}, losses: map[string]uint64{}}
 }
 
-func (s *minutes) add(l *proto.Latency) {
+func (s *sums) add(l *proto.Latency) {
 	for i := range l.Points {
 		p := &l.Points[i]
-		minute := p.StartNS - p.StartNS%proto.RollupNS
-		key := fmt.Sprint(minute, l.Namespace, l.Workload, l.WorkloadKind, p.Metric, p.Side, p.Attrs, p.Peer)
+		start := p.StartNS - p.StartNS%s.step
+		key := fmt.Sprint(start, l.Namespace, l.Workload, l.WorkloadKind, p.Metric, p.Side, p.Attrs, p.Peer)
 		sum := s.points[key]
 		if sum == nil {
 			sum = &proto.Point{Parts: proto.Parts{Wait: new(histogram.Histogram)}}
@@ -48,11 +49,11 @@ func (s *minutes) add(l *proto.Latency) {
 	}
 }
 
-// readMinutes reads what WEIR_LATENCY or WEIR_ROLLUP holds before a sequence, by
-// the rules for readers: a roll-up begins anew with commit 1.
-func readMinutes(t testing.TB, c *bus.Conn, stream string, before uint64) (all *minutes, commits []*proto.Commit) {
+// readSums reads what a stream holds before a sequence, by the rules for readers:
+// a roll-up begins anew with commit 1.
+func readSums(t testing.TB, c *bus.Conn, stream string, before uint64, step int64) (all *sums, commits []*proto.Commit) {
 	t.Helper()
-	all = newMinutes()
+	all = newSums(step)
 	var batch []*proto.Latency
 	for _, m := range ReadAll(t, c, stream, ">") {
 		if m.Sequence >= before {
@@ -70,8 +71,8 @@ func readMinutes(t testing.TB, c *bus.Conn, stream string, before uint64) (all *
 		if err != nil {
 			t.Fatal(err)
 		}
-		if stream == proto.StreamRollup && record.Seq == 1 {
-			all, commits = newMinutes(), nil
+		if stream != proto.StreamLatency && record.Seq == 1 {
+			all, commits = newSums(step), nil
 		}
 		for _, l := range batch {
 			all.add(l)
@@ -87,18 +88,27 @@ func readMinutes(t testing.TB, c *bus.Conn, stream string, before uint64) (all *
 	return all, commits
 }
 
-// CheckRollup checks that the roll-ups are what WEIR_LATENCY holds before their
-// position, bit for bit, and returns their commit records.
-func CheckRollup(t testing.TB, c *bus.Conn) []*proto.Commit {
+// CheckRollups checks that the minutes and the half hours, if there are any, are
+// what WEIR_LATENCY and the minutes hold before their positions, bit for bit. It
+// returns the minutes' commit records.
+func CheckRollups(t testing.TB, c *bus.Conn) []*proto.Commit {
 	t.Helper()
-	got, commits := readMinutes(t, c, proto.StreamRollup, 1<<63)
+	checkRollup(t, c, proto.HalfHours)
+	return checkRollup(t, c, proto.Minutes)
+}
+
+func checkRollup(t testing.TB, c *bus.Conn, what proto.Rollup) []*proto.Commit {
+	t.Helper()
+	got, commits := readSums(t, c, what.Stream, 1<<63, what.StepNS)
 	if len(commits) == 0 {
-		t.Error("nothing is rolled up")
+		if what == proto.Minutes {
+			t.Error("nothing is rolled up")
+		}
 		return nil
 	}
-	want, _ := readMinutes(t, c, proto.StreamLatency, commits[len(commits)-1].Position.Seq)
+	want, _ := readSums(t, c, what.Input, commits[len(commits)-1].Position.Seq, what.StepNS)
 	if len(want.points) == 0 || len(got.points) != len(want.points) {
-		t.Errorf("%d minutes of series are rolled up, want %d", len(got.points), len(want.points))
+		t.Errorf("%d sums of series are in %s, want %d", len(got.points), what.Stream, len(want.points))
 	}
 	for key, w := range want.points {
 		g := got.points[key]
@@ -110,11 +120,11 @@ func CheckRollup(t testing.TB, c *bus.Conn) []*proto.Commit {
 		}
 	}
 	if !reflect.DeepEqual(got.losses, want.losses) {
-		t.Errorf("losses are %v, want %v", got.losses, want.losses)
+		t.Errorf("%s: losses are %v, want %v", what.Stream, got.losses, want.losses)
 	}
 	for i, r := range commits {
 		if r.Seq != uint64(i)+1 {
-			t.Errorf("commit %d has number %d", i+1, r.Seq)
+			t.Errorf("%s: commit %d has number %d", what.Stream, i+1, r.Seq)
 		}
 	}
 	return commits
