@@ -1,0 +1,156 @@
+package promql
+
+import (
+	promhist "github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/weirstream/weir/histogram"
+)
+
+// cursor is a sample of a series at one of an answer's edges. The first is where
+// the series' first window begins, so that its first requests are an increase.
+type cursor struct {
+	times []int64 // of the edges from the first sample's on, unix milliseconds
+	i     int
+}
+
+func (c *cursor) Len() int                   { return len(c.times) }
+func (c *cursor) T() int64                   { return c.times[c.i] }
+func (*cursor) ST() int64                    { return 0 }
+func (*cursor) F() float64                   { return 0 }
+func (*cursor) H() *promhist.Histogram       { return nil }
+func (*cursor) FH() *promhist.FloatHistogram { return nil }
+func (*cursor) Type() chunkenc.ValueType     { return chunkenc.ValFloat }
+func (*cursor) Copy() chunks.Sample          { panic("the engine copies values, not samples") }
+
+// firstEdge is where a series' first sample is.
+func firstEdge(s *Series) int {
+	if s.Base != nil {
+		return 0
+	}
+	return s.Windows[0]
+}
+
+// numbers are samples that are numbers.
+type numbers struct {
+	cursor
+	values []float64
+}
+
+func newNumbers(times []int64, first int, values []float64) chunkenc.Iterator {
+	return storage.NewListSeriesIterator(&numbers{cursor{times: times[first:]}, values[first:]})
+}
+
+func (n *numbers) Get(i int) chunks.Sample {
+	n.i = i
+	return n
+}
+
+func (n *numbers) F() float64 { return n.values[n.i] }
+
+// histograms are samples that are native histograms. They are added up as the
+// engine goes through them: in memory is one of a series.
+type histograms struct {
+	cursor
+	series *Series
+	form   form
+	first  int // edge of the first sample
+	next   int // the delta to add next
+	sum    histogram.Histogram
+	shown  *promhist.FloatHistogram // of sum; nil if that has changed
+}
+
+func newHistograms(times []int64, s *Series, f form) chunkenc.Iterator {
+	h := &histograms{series: s, form: f, first: firstEdge(s)}
+	h.times = times[h.first:]
+	if s.Base != nil {
+		h.sum.Merge(f.of(s.Base))
+	}
+	if h.sum.Count == 0 {
+		h.sum.Scale = histogram.RecordScale // a coarser one would make all that follow coarser
+	}
+	return histogramCopies{storage.NewListSeriesIterator(h)}
+}
+
+func (h *histograms) Get(i int) chunks.Sample {
+	h.i = i
+	return h
+}
+
+func (*histograms) Type() chunkenc.ValueType { return chunkenc.ValFloatHistogram }
+
+// FH adds the windows that end at the sample's time or before.
+func (h *histograms) FH() *promhist.FloatHistogram {
+	for edge := h.first + h.i; h.next < len(h.series.Windows) && h.series.Windows[h.next] < edge; h.next++ {
+		h.sum.Merge(h.form.of(h.series.Row(h.next)))
+		h.shown = nil
+	}
+	if h.shown == nil {
+		h.shown = float(&h.sum)
+		if h.i > 0 {
+			h.shown.CounterResetHint = promhist.NotCounterReset
+		}
+	}
+	return h.shown
+}
+
+// histogramCopies hands out histograms that may be changed.
+type histogramCopies struct{ chunkenc.Iterator }
+
+func (c histogramCopies) AtFloatHistogram(into *promhist.FloatHistogram) (int64, *promhist.FloatHistogram) {
+	t, h := c.Iterator.AtFloatHistogram(nil)
+	if into == nil {
+		return t, h.Copy()
+	}
+	h.CopyTo(into)
+	return t, into
+}
+
+// float is a histogram as the engine works with it.
+func float(h *histogram.Histogram) *promhist.FloatHistogram {
+	n := h.Native()
+	f := &promhist.FloatHistogram{
+		Schema: n.Schema, Count: float64(n.Count), ZeroCount: float64(n.ZeroCount), Sum: n.Sum,
+		PositiveSpans: make([]promhist.Span, len(n.Spans)), PositiveBuckets: make([]float64, len(n.Deltas)),
+	}
+	for i, s := range n.Spans {
+		f.PositiveSpans[i] = promhist.Span(s)
+	}
+	count := int64(0)
+	for i, d := range n.Deltas {
+		count += d
+		f.PositiveBuckets[i] = float64(count)
+	}
+	return f
+}
+
+// column is one of a series' classic metrics: its samples by edge.
+type column struct {
+	of     func(*histogram.Histogram) float64 // what a delta adds
+	values []float64
+}
+
+// fill adds a series' deltas up, each decoded once for all columns.
+func fill(columns []column, edges int, s *Series, f form) {
+	for i := range columns {
+		columns[i].values = make([]float64, edges)
+		if s.Base != nil {
+			columns[i].values[0] = columns[i].of(f.of(s.Base))
+		}
+	}
+	n := 0
+	for edge := 1; edge < edges; edge++ {
+		for _, c := range columns {
+			c.values[edge] = c.values[edge-1]
+		}
+		if n < len(s.Windows) && s.Windows[n] == edge-1 {
+			h := f.of(s.Row(n))
+			n++
+			for _, c := range columns {
+				c.values[edge] += c.of(h)
+			}
+		}
+	}
+}
