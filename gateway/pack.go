@@ -91,3 +91,13 @@ func (u *unpacker) varint() int64 {
 	u.b = u.b[n:]
 	return v
 }
+
+// packedCount is how many requests a packed row holds.
+func packedCount(b []byte) uint64 {
+	u := unpacker{b: b}
+	u.uvarint()
+	u.varint()
+	u.varint()
+	u.varint()
+	return u.uvarint()
+}
