@@ -49,10 +49,12 @@ type promData struct {
 func success(data any) *promData { return &promData{Status: "success", Data: data} }
 
 func (g *gateway) addPrometheus(mux *http.ServeMux) {
+	methods := []string{http.MethodGet, http.MethodPost} // a question may be too long for an address
 	a := &promAPI{g, promql.New(history{g.cache}, maxAtOnce)}
 	for path, answer := range map[string]func(*http.Request) (*promData, error){
 		"query":               a.query,
 		"query_range":         a.queryRange,
+		"query_exemplars":     a.queryExemplars,
 		"format_query":        a.formatQuery,
 		"series":              a.series,
 		"labels":              a.labels,
@@ -62,13 +64,17 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 		"alerts":              constant(map[string]any{"alerts": []any{}}),
 		"status/buildinfo":    a.buildInfo,
 	} {
-		serve := func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, path, answer) }
-		mux.HandleFunc("GET /api/v1/"+path, serve)
-		mux.HandleFunc("POST /api/v1/"+path, serve)
+		for _, method := range methods {
+			mux.HandleFunc(method+" /api/v1/"+path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, path, answer) })
+		}
 	}
-	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) {
-		failProm(w, &promError{"not_found", http.StatusNotFound, fmt.Errorf("there is no %s %s here: docs/promql.md lists what there is", r.Method, printable(r.URL.Path))})
-	})
+	for _, method := range methods {
+		mux.HandleFunc(method+" /api/v1/", notHere)
+	}
+}
+
+func notHere(w http.ResponseWriter, r *http.Request) {
+	failProm(w, &promError{"not_found", http.StatusNotFound, fmt.Errorf("there is no %s %s here: docs/promql.md lists what there is", r.Method, printable(r.URL.Path))})
 }
 
 // serve works an answer out, or shares the one that others asked for just now.

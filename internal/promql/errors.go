@@ -21,6 +21,9 @@ type SyntaxError struct {
 
 // Error is what Prometheus says: 1:5: parse error: unexpected end of input.
 func (e *SyntaxError) Error() string {
+	if e.Expr == "" {
+		return "unknown position: parse error: " + e.Reason
+	}
 	return fmt.Sprintf("%d:%d: parse error: %s", e.Line, e.Column, e.Reason)
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/weirstream/weir/internal/query"
 )
@@ -75,4 +76,32 @@ func (n Names) strings(ctx context.Context, matchers []*labels.Matcher, of func(
 		of(l, func(v string) { seen[v] = true })
 	}
 	return slices.Sorted(maps.Keys(seen)), warnings, err
+}
+
+// Selectors are those of an expression.
+type Selectors []*matching
+
+// SelectorsOf finds them; a mistake is a [*SyntaxError].
+func SelectorsOf(expr string) (Selectors, error) {
+	e, err := Parse(expr)
+	if err != nil {
+		return nil, err
+	}
+	var out Selectors
+	for _, matchers := range parser.ExtractSelectors(e) {
+		out = append(out, newMatching(matchers))
+	}
+	return out, nil
+}
+
+// Labels are those of a series that matches, without le; false if it doesn't.
+// Of several metrics that match it is the first.
+func (s Selectors) Labels(k *query.Key) (labels.Labels, bool) {
+	for _, m := range s {
+		if m.wanted(k) {
+			builder := labels.NewScratchBuilder(16)
+			return labelsOf(&builder, m.forms(k)[0].name(k), "", k.Labels()), true
+		}
+	}
+	return labels.EmptyLabels(), false
 }
