@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
 )
@@ -29,7 +30,7 @@ func (c history) Select(_ context.Context, ask promql.Ask) (*promql.Answer, erro
 	origin := c.origin()
 	from := max(origin, c.edge(min(ask.Interval.FromNS, end), ask.WidthNS))
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
-	t := &taking{cache: c.cache, ask: ask, out: out, known: map[uint32]*packed{}, losses: map[lossKey]*promql.Losses{}}
+	t := &taking{cache: c.cache, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
 		t.before(p)
 	}
@@ -106,7 +107,7 @@ type taking struct {
 	*cache
 	ask    promql.Ask
 	out    *promql.Answer
-	known  map[uint32]*packed // by series; nil if it isn't wanted
+	known  []seen // by series
 	losses map[lossKey]*promql.Losses
 	u      unpacker
 }
@@ -117,16 +118,22 @@ type packed struct {
 	cells [][]byte
 }
 
+// seen is a series that was come across.
+type seen struct {
+	asked  bool
+	packed *packed // nil if it isn't wanted
+}
+
 // series is nil if it isn't wanted.
 func (t *taking) series(id uint32) *packed {
-	p, known := t.known[id]
-	if !known {
+	s := &t.known[id]
+	if !s.asked {
+		s.asked = true
 		if key := t.cache.series[id]; t.ask.Wanted(&key) {
-			p = &packed{Series: promql.Series{Key: key}}
+			s.packed = &packed{Series: promql.Series{Key: key}}
 		}
-		t.known[id] = p
 	}
-	return p
+	return s.packed
 }
 
 // before adds a window to what comes before the answer.
@@ -148,7 +155,7 @@ func (t *taking) before(p piece) {
 		switch {
 		case s == nil:
 		case t.ask.Differences:
-			n := packedCount(cell)
+			n := t.u.unpackOne(cell, false, false).Count
 			base := t.base(s)
 			base.Hist.Count += n
 			base.Hist.ZeroCount += n
@@ -205,11 +212,12 @@ func (t *taking) loss(key lossKey) *promql.Losses {
 
 func (t *taking) finish() {
 	u := new(unpacker) // the answer is read after this one is gone
-	for _, p := range t.known {
+	for _, s := range t.known {
+		p := s.packed
 		if p == nil || p.Base == nil && len(p.Windows) == 0 {
 			continue
 		}
-		p.Row = func(n int) *query.Row { return u.unpack(p.cells[n]) }
+		p.Read = func(n int, wait, buckets bool) *histogram.Histogram { return u.unpackOne(p.cells[n], wait, buckets) }
 		t.out.Series = append(t.out.Series, &p.Series)
 	}
 	if !t.ask.Losses {

@@ -47,9 +47,8 @@ func (f form) name(k *query.Key) string {
 	return name + suffixes[f.kind]
 }
 
-// of is the histogram that a form shows of a row.
-func (f form) of(r *query.Row) *histogram.Histogram {
-	if f.wait {
+func histogramOf(r *query.Row, wait bool) *histogram.Histogram {
+	if wait {
 		return &r.Wait
 	}
 	return &r.Hist

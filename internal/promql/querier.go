@@ -18,9 +18,22 @@ import (
 	"github.com/weirstream/weir/internal/query"
 )
 
-// samplesInRange is how many samples a range such as [5m] should have: windows
-// are as wide as that allows. More make a rate no better, only slower.
-const samplesInRange = 20
+const (
+	// samplesInRange is how many samples a range such as [5m] should have: windows
+	// are as wide as that allows. More make a rate no better, only slower.
+	samplesInRange = 20
+	// fewInRange it has where more would make over longWindows windows.
+	fewInRange  = 5
+	longWindows = 400
+)
+
+// width is how wide windows may be for samples from start to end, milliseconds.
+func width(h *storage.SelectHints) int64 {
+	if h.Range == 0 {
+		return h.Step
+	}
+	return max(h.Range/samplesInRange, min(h.Range/fewInRange, (h.End-h.Start)/longWindows))
+}
 
 // differences are the functions of a range for which a counter's start doesn't matter.
 var differences = []string{"rate", "increase", "irate", "delta", "idelta", "deriv", "resets", "changes"}
@@ -53,11 +66,8 @@ func (*querier) Close() error { return nil }
 func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	ask := Ask{
 		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
-		WidthNS:     hints.Step * int64(time.Millisecond),
+		WidthNS:     width(hints) * int64(time.Millisecond),
 		Differences: slices.Contains(differences, hints.Func),
-	}
-	if hints.Range > 0 {
-		ask.WidthNS = hints.Range * int64(time.Millisecond) / samplesInRange
 	}
 	found, answer, err := q.find(ctx, ask, matchers)
 	if err != nil {

@@ -59,14 +59,15 @@ type histograms struct {
 	first  int // edge of the first sample
 	next   int // the delta to add next
 	sum    histogram.Histogram
-	shown  *promhist.FloatHistogram // of sum; nil if that has changed
+	shown  promhist.FloatHistogram // sum as the engine works with it
+	fresh  bool                    // shown is that of sum
 }
 
 func newHistograms(times []int64, s *Series, f form) chunkenc.Iterator {
 	h := &histograms{series: s, form: f, first: firstEdge(s)}
 	h.times = times[h.first:]
 	if s.Base != nil {
-		h.sum.Merge(f.of(s.Base))
+		h.sum.Merge(histogramOf(s.Base, f.wait))
 	}
 	if h.sum.Count == 0 {
 		h.sum.Scale = histogram.RecordScale // a coarser one would make all that follow coarser
@@ -84,19 +85,20 @@ func (*histograms) Type() chunkenc.ValueType { return chunkenc.ValFloatHistogram
 // FH adds the windows that end at the sample's time or before.
 func (h *histograms) FH() *promhist.FloatHistogram {
 	for edge := h.first + h.i; h.next < len(h.series.Windows) && h.series.Windows[h.next] < edge; h.next++ {
-		h.sum.Merge(h.form.of(h.series.Row(h.next)))
-		h.shown = nil
+		h.sum.Merge(h.series.Read(h.next, h.form.wait, true))
+		h.fresh = false
 	}
-	if h.shown == nil {
-		h.shown = float(&h.sum)
-		if h.i > 0 {
-			h.shown.CounterResetHint = promhist.NotCounterReset
-		}
+	if !h.fresh {
+		convert(&h.shown, &h.sum)
+		h.fresh = true
 	}
-	return h.shown
+	if h.shown.CounterResetHint = promhist.UnknownCounterReset; h.i > 0 {
+		h.shown.CounterResetHint = promhist.NotCounterReset
+	}
+	return &h.shown
 }
 
-// histogramCopies hands out histograms that may be changed.
+// histogramCopies hands out histograms that stay as they are when the next is read.
 type histogramCopies struct{ chunkenc.Iterator }
 
 func (c histogramCopies) AtFloatHistogram(into *promhist.FloatHistogram) (int64, *promhist.FloatHistogram) {
@@ -108,22 +110,32 @@ func (c histogramCopies) AtFloatHistogram(into *promhist.FloatHistogram) (int64,
 	return t, into
 }
 
-// float is a histogram as the engine works with it.
-func float(h *histogram.Histogram) *promhist.FloatHistogram {
-	n := h.Native()
-	f := &promhist.FloatHistogram{
-		Schema: n.Schema, Count: float64(n.Count), ZeroCount: float64(n.ZeroCount), Sum: n.Sum,
-		PositiveSpans: make([]promhist.Span, len(n.Spans)), PositiveBuckets: make([]float64, len(n.Deltas)),
+// maxGap empty buckets are cheaper as zeros within a span than as a span of their own.
+const maxGap = 2
+
+// convert makes f the native histogram of h, in the memory that f has. It is
+// [histogram.Histogram.Native] with float counts: Prometheus names a bucket by
+// its upper bound, so its indices are one higher.
+func convert(f *promhist.FloatHistogram, h *histogram.Histogram) {
+	f.Schema, f.Count, f.ZeroCount, f.Sum = h.Scale, float64(h.Count), float64(h.ZeroCount), float64(h.SumNS)/1e9
+	f.PositiveSpans, f.PositiveBuckets = f.PositiveSpans[:0], f.PositiveBuckets[:0]
+	gap := h.Offset + 1
+	for _, n := range h.Buckets {
+		if n == 0 {
+			gap++
+			continue
+		}
+		if last := len(f.PositiveSpans) - 1; last >= 0 && gap <= maxGap {
+			f.PositiveSpans[last].Length += uint32(gap) + 1
+			for range gap {
+				f.PositiveBuckets = append(f.PositiveBuckets, 0)
+			}
+		} else {
+			f.PositiveSpans = append(f.PositiveSpans, promhist.Span{Offset: gap, Length: 1})
+		}
+		f.PositiveBuckets = append(f.PositiveBuckets, float64(n))
+		gap = 0
 	}
-	for i, s := range n.Spans {
-		f.PositiveSpans[i] = promhist.Span(s)
-	}
-	count := int64(0)
-	for i, d := range n.Deltas {
-		count += d
-		f.PositiveBuckets[i] = float64(count)
-	}
-	return f
 }
 
 // column is one of a series' classic metrics: its samples by edge.
@@ -137,7 +149,7 @@ func fill(columns []column, edges int, s *Series, f form) {
 	for i := range columns {
 		columns[i].values = make([]float64, edges)
 		if s.Base != nil {
-			columns[i].values[0] = columns[i].of(f.of(s.Base))
+			columns[i].values[0] = columns[i].of(histogramOf(s.Base, f.wait))
 		}
 	}
 	n := 0
@@ -146,7 +158,7 @@ func fill(columns []column, edges int, s *Series, f form) {
 			c.values[edge] = c.values[edge-1]
 		}
 		if n < len(s.Windows) && s.Windows[n] == edge-1 {
-			h := f.of(s.Row(n))
+			h := s.Read(n, f.wait, f.kind == bucket)
 			n++
 			for _, c := range columns {
 				c.values[edge] += c.of(h)

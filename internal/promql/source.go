@@ -3,6 +3,7 @@ package promql
 import (
 	"context"
 
+	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/query"
 )
 
@@ -40,9 +41,10 @@ type Series struct {
 	Base    *query.Row // the sum of the history before Edges[0]; nil if there is none
 	Windows []int      // that have a delta, rising
 
-	// Row is the delta of Windows[n], valid until the next call of any series of
-	// the answer. It has no key.
-	Row func(n int) *query.Row
+	// Read gives the latencies, or the waits, of Windows[n]; without their buckets
+	// unless these are wanted. They are valid until the next call for any series
+	// of the answer.
+	Read func(n int, wait, buckets bool) *histogram.Histogram
 }
 
 // Losses is exchanges, or records that may have been exchanges, known to be lost.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
@@ -288,7 +289,7 @@ func (r *reading) answer() *Answer {
 			s.Windows = append(s.Windows, at)
 		}
 		slices.Sort(s.Windows)
-		s.Row = func(n int) *query.Row { return g.rows[s.Windows[n]] }
+		s.Read = func(n int, wait, _ bool) *histogram.Histogram { return histogramOf(g.rows[s.Windows[n]], wait) }
 		out.Series = append(out.Series, s)
 	}
 	for _, l := range r.losses {

@@ -96,7 +96,13 @@ func (r *random) Select(_ context.Context, ask promql.Ask) (*promql.Answer, erro
 				s.Windows = append(s.Windows, w)
 			}
 		}
-		s.Row = func(n int) *query.Row { return r.rows[i][s.Windows[n]] }
+		s.Read = func(n int, wait, _ bool) *histogram.Histogram {
+			if row := r.rows[i][s.Windows[n]]; !wait {
+				return &row.Hist
+			} else {
+				return &row.Wait
+			}
+		}
 		a.Series = append(a.Series, s)
 	}
 	return a, nil
