@@ -12,7 +12,7 @@ import (
 
 const (
 	maxSamples = 25_000_000 // of 16 bytes, in memory at once; a native histogram is about 50
-	maxSeries  = 200_000    // of Prometheus's, of one selector
+	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
 	maxTime    = 30 * time.Second
 

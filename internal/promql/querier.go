@@ -267,13 +267,18 @@ func (c *columns) get(s *series) []float64 {
 		case count:
 			c.all = []column{{of: func(h *histogram.Histogram) float64 { return float64(h.Count) }}}
 		case sum:
-			c.all = []column{{of: func(h *histogram.Histogram) float64 { return float64(h.SumNS) / 1e9 }}}
+			c.all = []column{{of: func(h *histogram.Histogram) float64 { return float64(h.SumNS) }}}
 		case bucket:
 			for _, bound := range append(histogram.ClassicBounds(), math.Inf(1)) {
 				c.all = append(c.all, column{of: func(h *histogram.Histogram) float64 { return h.Below(bound) }})
 			}
 		}
 		fill(c.all, len(s.times), s.of, s.form)
+		if s.form.kind == sum {
+			for i := range c.all[0].values { // nanoseconds add up without an error
+				c.all[0].values[i] /= 1e9
+			}
+		}
 	}
 	return c.all[s.bound].values
 }
