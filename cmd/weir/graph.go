@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	graphRows    = 12
+	graphRows    = 13 // so that one is in the middle
 	graphColumns = 72
 	graphSeries  = 6 // that many can be told apart by colour
 )

@@ -8,11 +8,13 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	prom "github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/promql/parser/posrange"
 	"github.com/spf13/cobra"
 
@@ -100,7 +102,8 @@ func (a *app) query(ctx context.Context, f *queryFlags, expr string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := promql.Parse(expr); err != nil {
+	parsed, err := promql.Parse(expr)
+	if err != nil {
 		return mistake(err)
 	}
 	c, err := a.connect(ctx)
@@ -121,7 +124,23 @@ func (a *app) query(ctx context.Context, f *queryFlags, expr string) error {
 	for _, w := range slices.Concat(r.Warnings, r.Infos) {
 		fmt.Fprintf(a.stderr, "weir: %s\n", printable(w))
 	}
+	if v, ok := r.Value.(prom.Vector); ok && !ordered(parsed) {
+		slices.SortFunc(v, func(a, b prom.Sample) int { return labels.Compare(a.Metric, b.Metric) })
+	}
 	return a.printValue(f.format, q, r)
+}
+
+// ordered reports whether an expression says in which order its series come.
+func ordered(e parser.Expr) bool {
+	switch e := e.(type) {
+	case *parser.ParenExpr:
+		return ordered(e.Expr)
+	case *parser.Call:
+		return strings.HasPrefix(e.Func.Name, "sort")
+	case *parser.AggregateExpr:
+		return e.Op == parser.TOPK || e.Op == parser.BOTTOMK
+	}
+	return false
 }
 
 // mistake points at what is wrong in an expression.
