@@ -14,7 +14,7 @@ const (
 	maxSamples = 25_000_000 // of 16 bytes, in memory at once; a native histogram is about 50
 	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
-	maxTime    = 30 * time.Second
+	maxTime    = 20 * time.Second
 
 	// lookback is how long a sample stands for what follows it: the widest window.
 	lookback = 5 * time.Minute
