@@ -51,6 +51,7 @@ func TestGateway(t *testing.T) {
 	t.Run("exemplars", func(t *testing.T) { r.as(t).exemplars() })
 	t.Run("events", func(t *testing.T) { r.as(t).events() })
 	t.Run("following", func(t *testing.T) { r.as(t).following() })
+	t.Run("prometheus", func(t *testing.T) { r.as(t).prometheus() })
 	t.Run("health", func(t *testing.T) { r.as(t).health() })
 	t.Run("mistakes", func(t *testing.T) { r.as(t).mistakes() })
 	t.Run("slow viewers", func(t *testing.T) { r.as(t).slowViewers() })

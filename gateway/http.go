@@ -70,6 +70,7 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 	} {
 		viewers.HandleFunc("GET /api/"+kind, func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, kind, answer) })
 	}
+	g.addPrometheus(viewers)
 	guarded := newGuard(cfg.Token, viewers, func(reason string) { g.metrics.refused.WithLabelValues(reason).Inc() })
 	mux := http.NewServeMux()
 	mux.Handle("/", guarded)

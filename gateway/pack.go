@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/query"
@@ -59,28 +60,74 @@ func (u *unpacker) unpack(b []byte) *query.Row {
 	return r
 }
 
-func (u *unpacker) histogram(h *histogram.Histogram) {
+// unpackOne returns one of a row's histograms, without its buckets unless they
+// are wanted. It is valid until the next call.
+func (u *unpacker) unpackOne(b []byte, wait, buckets bool) *histogram.Histogram {
+	u.b = b
+	for range 4 {
+		u.uvarint() // errors and sums
+	}
+	h := &u.row.Hist
+	n := u.head(h)
+	if wait {
+		u.skip(n)
+		n = u.head(h)
+	}
+	if buckets {
+		u.buckets(h, n)
+	}
+	return h
+}
+
+func (u *unpacker) histogram(h *histogram.Histogram) { u.buckets(h, u.head(h)) }
+
+// head reads all but the buckets, and returns how many of those there are.
+func (u *unpacker) head(h *histogram.Histogram) int {
 	h.Reset()
 	if h.Count = u.uvarint(); h.Count == 0 {
-		return
+		return 0
 	}
 	h.SumNS, h.MinNS = u.varint(), u.varint()
 	h.MaxNS = h.MinNS + u.varint()
 	h.Scale, h.Offset = int32(u.varint()), int32(u.varint())
 	h.ZeroCount = u.uvarint()
-	n := int(u.uvarint())
-	for len(h.Buckets) < n {
-		v := u.uvarint()
-		h.Buckets = append(h.Buckets, v)
+	return int(u.uvarint())
+}
+
+// buckets is most of the work of a question about a long time.
+func (u *unpacker) buckets(h *histogram.Histogram, n int) {
+	h.Buckets = slices.Grow(h.Buckets, n)[:n]
+	into, b := h.Buckets, u.b
+	for i := 0; i < n; i++ {
+		if b[0] > 0 && b[0] < 0x80 { // almost all are, in a short window
+			into[i], b = uint64(b[0]), b[1:]
+			continue
+		}
+		v, size := binary.Uvarint(b)
+		into[i], b = v, b[size:]
 		if v == 0 {
-			for range u.uvarint() {
-				h.Buckets = append(h.Buckets, 0)
-			}
+			run, size := binary.Uvarint(b)
+			b = b[size:]
+			clear(into[i+1 : i+1+int(run)])
+			i += int(run)
+		}
+	}
+	u.b = b
+}
+
+func (u *unpacker) skip(buckets int) {
+	for i := 0; i < buckets; i++ {
+		if u.uvarint() == 0 {
+			i += int(u.uvarint())
 		}
 	}
 }
 
 func (u *unpacker) uvarint() uint64 {
+	if v := u.b[0]; v < 0x80 { // most are
+		u.b = u.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(u.b)
 	u.b = u.b[n:]
 	return v

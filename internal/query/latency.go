@@ -174,7 +174,7 @@ func newMerge(ctx context.Context, c *bus.Conn, o Options) (*merge, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := readProgress(ctx, c)
+	p, err := ReadProgress(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -37,8 +37,8 @@ func NewProgress(partitions int) *Progress {
 // Known reports whether every partition has a commit record.
 func (p *Progress) Known() bool { return len(p.commits) >= p.partitions }
 
-// readProgress reads the newest commit record of every partition.
-func readProgress(ctx context.Context, c *bus.Conn) (*Progress, error) {
+// ReadProgress reads the newest commit record of every partition.
+func ReadProgress(ctx context.Context, c *bus.Conn) (*Progress, error) {
 	partitions, err := c.Partitions(ctx)
 	if err != nil {
 		return nil, err
@@ -76,6 +76,17 @@ func (p *Progress) Until() (ns int64, idle bool) {
 		}
 	}
 	return ns, idle
+}
+
+// Complete is the end of the last window that everything is counted of, unix
+// nanoseconds; now is the time of the question.
+func (p *Progress) Complete(now time.Time) int64 {
+	ns := now.UnixNano()
+	// 0 is before the first agent has promised anything.
+	if until, idle := p.Until(); !idle && until > 0 {
+		ns = min(ns, until-int64(Settled))
+	}
+	return floor(ns)
 }
 
 // covers reports whether every event that ended before a time is counted.
@@ -132,7 +143,7 @@ func (s *Stage) Behind() bool { return s.RawLast > s.RawEnriched || s.EnrichedLa
 
 // ReadStages reads how far each partition is. It needs to see all three streams.
 func ReadStages(ctx context.Context, c *bus.Conn) ([]Stage, error) {
-	p, err := readProgress(ctx, c)
+	p, err := ReadProgress(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -122,7 +122,7 @@ func (s *streams) count(n uint64, change func(*proto.Commit)) {
 
 func (s *streams) covers(at time.Time) bool {
 	s.Helper()
-	p, err := readProgress(s.Context(), s.conn)
+	p, err := ReadProgress(s.Context(), s.conn)
 	if err != nil {
 		s.Fatal(err)
 	}

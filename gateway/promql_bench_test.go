@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/query"
+)
+
+// BenchmarkPromQL is questions to a cache with 24 hours of services.
+func BenchmarkPromQL(b *testing.B) {
+	const p99 = "histogram_quantile(0.99, sum by (workload) (rate(http_server_request_duration_seconds[%s])))"
+	now := time.Unix(1_800_000_000, 0)
+	for _, size := range []struct{ workloads, series int }{{100, 1}, {50, 20}} {
+		c := filled(size.workloads, size.series, now)
+		engine := promql.New(history{c}, 1)
+		of := fmt.Sprintf("series=%d", size.workloads*size.series)
+		instant := func(name, expr string) {
+			b.Run(of+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					r, err := engine.Instant(b.Context(), expr, now)
+					if err != nil || len(promql.Elements(r.Value)) != size.workloads {
+						b.Fatal(err, r)
+					}
+				}
+			})
+		}
+		course := func(name, expr string, long, step time.Duration) {
+			b.Run(of+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					r, err := engine.Range(b.Context(), expr, now.Add(-long), now, step)
+					if err != nil || len(promql.Elements(r.Value)) != size.workloads {
+						b.Fatal(err, r)
+					}
+				}
+			})
+		}
+		instant("p99-5m", fmt.Sprintf(p99, "5m"))
+		instant("p99-1h", fmt.Sprintf(p99, "1h"))
+		instant("p99-24h", fmt.Sprintf(p99, "24h"))
+		instant("p99-1h-classic", "histogram_quantile(0.99, sum by (le, workload) (rate(http_server_request_duration_seconds_bucket[1h])))")
+		course("p99-1h-by-1m", fmt.Sprintf(p99, "5m"), time.Hour, time.Minute)
+		course("p99-24h-by-5m", fmt.Sprintf(p99, "5m"), 24*time.Hour, 5*time.Minute)
+		course("rate-24h-by-5m", "sum by (workload) (rate(http_server_request_duration_seconds_count[10m]))", 24*time.Hour, 5*time.Minute)
+	}
+}
+
+// filled is a cache with all levels full of a request in each window of each series.
+func filled(workloads, series int, now time.Time) *cache {
+	c := newCache(1<<30, func() time.Time { return now })
+	for i := range c.loaded {
+		c.loaded[i] = 0
+	}
+	all := messages(now, 30)
+	for i, l := range c.levels {
+		for start := now.Add(-widths[i].keep + time.Duration(l.step)); start.Before(now); start = start.Add(time.Duration(l.step)) {
+			for w := range workloads {
+				m := *all[w%len(all)]
+				m.Workload = fmt.Sprint("workload", w)
+				for n := range series {
+					p := m.Points[n]
+					p.StartNS = start.UnixNano()
+					l.add(c.id(query.NewKey(&m, &p)), &p)
+				}
+			}
+		}
+		l.packAll()
+	}
+	return c
+}

@@ -1,0 +1,97 @@
+package promql
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/util/stats"
+)
+
+const (
+	maxSamples = 25_000_000 // of 16 bytes, in memory at once; a native histogram is about 50
+	maxSeries  = 100_000    // of Prometheus's, of one selector
+	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
+	maxTime    = 20 * time.Second
+
+	// lookback is how long a sample stands for what follows it: the widest window.
+	lookback = 5 * time.Minute
+)
+
+// Engine answers expressions. It is safe for concurrent use.
+type Engine struct {
+	engine *promql.Engine
+	source *queryable
+	slots  chan struct{}
+}
+
+// Result is a value with what is to be said of it.
+type Result struct {
+	Value    parser.Value // promql.Vector, Matrix, Scalar or String
+	Warnings []string     // the value may be wrong
+	Infos    []string
+	Stats    stats.QueryStats
+}
+
+// New is an engine over a source that works on some queries at once; others wait.
+func New(source Source, atOnce int) *Engine {
+	return &Engine{
+		engine: promql.NewEngine(promql.EngineOpts{
+			MaxSamples: maxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
+			NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() },
+			Parser:                   newParser(),
+		}),
+		source: &queryable{source, maxSeries},
+		slots:  make(chan struct{}, atOnce),
+	}
+}
+
+func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
+
+// Parse reads an expression; a mistake is a [*SyntaxError].
+func Parse(expr string) (parser.Expr, error) {
+	e, err := newParser().ParseExpr(expr)
+	return e, explain(err, expr)
+}
+
+// Instant is an expression's value at a time.
+func (e *Engine) Instant(ctx context.Context, expr string, at time.Time) (*Result, error) {
+	q, err := e.engine.NewInstantQuery(ctx, e.source, nil, expr, at)
+	if err != nil {
+		return nil, explain(err, expr)
+	}
+	return e.run(ctx, q, expr)
+}
+
+// Range is an expression's values at from, from + step and so on, to the end.
+func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, step time.Duration) (*Result, error) {
+	if to.Sub(from)/step > maxPoints {
+		return nil, tooManyPoints()
+	}
+	q, err := e.engine.NewRangeQuery(ctx, e.source, nil, expr, from, to, step)
+	if err != nil {
+		return nil, explain(err, expr)
+	}
+	return e.run(ctx, q, expr)
+}
+
+func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result, error) {
+	select {
+	case e.slots <- struct{}{}:
+		defer func() { <-e.slots }()
+	case <-ctx.Done():
+		return nil, explain(ctx.Err(), expr)
+	}
+	r := q.Exec(ctx) // the result isn't given back to the engine: whoever reads it may keep it
+	if r.Err != nil {
+		return nil, explain(r.Err, expr)
+	}
+	out := &Result{Value: r.Value, Stats: stats.NewQueryStats(q.Stats())}
+	out.Warnings, out.Infos = r.Warnings.AsStrings(expr, 10, 10)
+	return out, nil
+}
+
+// duration writes a duration as PromQL does: 10m, not 10m0s.
+func duration(d time.Duration) string { return model.Duration(d).String() }

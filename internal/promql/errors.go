@@ -1,0 +1,92 @@
+package promql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// SyntaxError is a mistake in an expression.
+type SyntaxError struct {
+	Expr   string
+	Line   int // from 1
+	Column int // bytes, from 1
+	Length int // bytes that are wrong, at least 1
+	Reason string
+}
+
+// Error is what Prometheus says: 1:5: parse error: unexpected end of input.
+func (e *SyntaxError) Error() string {
+	if e.Expr == "" {
+		return "unknown position: parse error: " + e.Reason
+	}
+	return fmt.Sprintf("%d:%d: parse error: %s", e.Line, e.Column, e.Reason)
+}
+
+// Pointed is the line with the mistake and a caret below it.
+func (e *SyntaxError) Pointed() string {
+	line := strings.Split(e.Expr, "\n")[e.Line-1]
+	before := line[:min(e.Column-1, len(line))]
+	pad := strings.Map(func(r rune) rune { // a tab stays as wide as it is
+		if r == '\t' {
+			return r
+		}
+		return ' '
+	}, before)
+	return line + "\n" + pad + strings.Repeat("^", max(1, min(e.Length, len(line)-len(before))))
+}
+
+// LimitError is a bound that a query is over, and what to do.
+type LimitError struct {
+	Reason  string
+	Timeout bool
+}
+
+func (e *LimitError) Error() string { return e.Reason }
+
+func limitf(format string, args ...any) error {
+	return &LimitError{Reason: fmt.Sprintf(format, args...)}
+}
+
+func tooManySeries(n int) error {
+	return limitf("a selector has more than %d series, the limit: name a metric, a namespace or a workload in it", n)
+}
+
+func tooManyPoints() error {
+	return limitf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints)
+}
+
+// explain turns the engine's errors into those of this package.
+func explain(err error, expr string) error {
+	var several parser.ParseErrors
+	var one *parser.ParseErr
+	var samples promql.ErrTooManySamples
+	var timeout promql.ErrQueryTimeout
+	var storage promql.ErrStorage
+	switch {
+	case errors.As(err, &several) && len(several) > 0:
+		return syntaxError(&several[0], expr)
+	case errors.As(err, &one):
+		return syntaxError(one, expr)
+	case errors.As(err, &samples):
+		return limitf("the query needs more than %d samples at once, the limit: choose fewer series, a shorter time or a longer step", maxSamples)
+	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
+		return &LimitError{fmt.Sprintf("the query takes longer than %s, the limit: choose fewer series, a shorter time or a longer step", maxTime), true}
+	case errors.As(err, &storage):
+		return storage.Err
+	}
+	return err
+}
+
+func syntaxError(p *parser.ParseErr, expr string) error {
+	start := max(0, min(int(p.PositionRange.Start), len(expr)))
+	before := expr[:start]
+	return &SyntaxError{
+		Expr: expr, Line: 1 + strings.Count(before, "\n"), Column: start - strings.LastIndexByte(before, '\n'),
+		Length: max(1, int(p.PositionRange.End)-start), Reason: p.Err.Error(),
+	}
+}

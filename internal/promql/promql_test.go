@@ -1,0 +1,158 @@
+package promql_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	prom "github.com/prometheus/prometheus/promql"
+
+	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+var begin = time.Unix(1_800_000_000, 0)
+
+// minutes is a source with windows of a minute: a number of requests of 10 ms in
+// each, for each workload.
+type minutes map[string][]int
+
+func (m minutes) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
+	a := &promql.Answer{Edges: []int64{begin.UnixNano()}}
+	for workload, counts := range m {
+		key := query.Key{Namespace: "shop", Workload: workload, Kind: "Deployment", Side: proto.SideServer, Protocol: "http", Operation: "GET /carts/{id}", Status: "200"}
+		for len(a.Edges) <= len(counts) {
+			a.Edges = append(a.Edges, a.Edges[len(a.Edges)-1]+int64(time.Minute))
+		}
+		if !ask.Wanted(&key) {
+			continue
+		}
+		s := &promql.Series{Key: key}
+		for i, n := range counts {
+			if n > 0 {
+				s.Windows = append(s.Windows, i)
+			}
+		}
+		s.Read = func(n int, _, _ bool) *histogram.Histogram {
+			h := new(histogram.Histogram)
+			for range counts[s.Windows[n]] {
+				h.Record(10e6)
+			}
+			return h
+		}
+		a.Series = append(a.Series, s)
+	}
+	return a, nil
+}
+
+func instant(t *testing.T, source promql.Source, expr string, at time.Time) *promql.Result {
+	t.Helper()
+	r, err := promql.New(source, 1).Instant(t.Context(), expr, at)
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	return r
+}
+
+// A series that begins is an increase from zero, and stays when it falls silent.
+func TestCounters(t *testing.T) {
+	source := minutes{"cart": {0, 0, 60, 120, 0, 0, 0, 0, 0, 0}, "old": {5, 0, 0, 0, 0, 0, 0, 0, 0, 0}}
+	end := begin.Add(10 * time.Minute)
+	for expr, want := range map[string]float64{
+		`http_server_request_duration_seconds_count{workload="cart"}`:                     180,
+		`http_server_request_duration_seconds_sum{workload="cart"}`:                       1.8,
+		`http_server_request_duration_seconds_bucket{workload="cart",le="0.005"}`:         0,
+		`http_server_request_duration_seconds_bucket{workload="cart",le="+Inf"}`:          180,
+		`histogram_count(http_server_request_duration_seconds{workload="cart"})`:          180,
+		`increase(http_server_request_duration_seconds_count{workload="cart"}[9m])`:       180,
+		`increase(http_server_request_duration_seconds_count{workload="cart"}[3m])`:       0,
+		`http_server_request_duration_seconds_count{workload="old"}`:                      5,
+		`count_over_time(http_server_request_duration_seconds_count{workload="old"}[1h])`: 11,
+		`count({http_route="/carts/{id}", http_request_method="GET", http_response_status_code="200", workload_kind="Deployment", namespace="shop", workload="old", __name__="http_server_request_duration_seconds"})`: 1,
+	} {
+		v := instant(t, source, expr, end).Value.(prom.Vector)
+		if len(v) != 1 || v[0].F != want {
+			t.Errorf("%s is %v, want %v", expr, v, want)
+		}
+	}
+	if v := instant(t, source, `http_server_request_duration_seconds_count{workload="cart"}`, begin.Add(90*time.Second)).Value.(prom.Vector); len(v) != 0 {
+		t.Errorf("before it begins: %v", v)
+	}
+}
+
+// A question that no windows can answer says so.
+func TestWarnings(t *testing.T) {
+	r := instant(t, minutes{"cart": {1, 1, 1}}, "rate(http_server_request_duration_seconds_count[1m])", begin.Add(3*time.Minute))
+	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "there is a sample every 1m: use a range of at least [2m]") {
+		t.Errorf("%q", r.Warnings)
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for _, tt := range []struct {
+		expr         string
+		line, column int
+		pointed      string
+	}{
+		{"sum(rate(x[5m])", 1, 16, "sum(rate(x[5m])\n               ^"},
+		{"sum(\n\trate(x))", 2, 7, "\trate(x))\n\t     ^"},
+		{`x{a="é",b=c}`, 1, 12, "x{a=\"é\",b=c}\n          ^"},
+		{"", 1, 1, "\n^"},
+	} {
+		_, err := promql.Parse(tt.expr)
+		var wrong *promql.SyntaxError
+		if !errors.As(err, &wrong) || wrong.Line != tt.line || wrong.Column != tt.column || wrong.Pointed() != tt.pointed {
+			t.Errorf("%q: %v %+v\n%s", tt.expr, err, wrong, wrong.Pointed())
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	wide := minutes{}
+	for i := range 3000 {
+		wide[fmt.Sprint("w", i)] = []int{1, 1}
+	}
+	engine := promql.New(wide, 1)
+	end := begin.Add(2 * time.Minute)
+	over := func(what string, err error, want string) {
+		t.Helper()
+		var limit *promql.LimitError
+		if !errors.As(err, &limit) || !strings.Contains(limit.Reason, want) {
+			t.Errorf("%s: %v, want %s", what, err, want)
+		}
+	}
+	_, err := engine.Instant(t.Context(), `{namespace="shop"}`, end)
+	over("series", err, "the limit: name a metric")
+	_, err = engine.Range(t.Context(), "up", begin, end, time.Millisecond)
+	over("points", err, "the limit: choose a longer step")
+	_, err = engine.Range(t.Context(), "http_server_request_duration_seconds", begin, end, 20*time.Millisecond)
+	over("samples", err, "the limit: choose fewer series")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	_, err = engine.Instant(ctx, "count(http_server_request_duration_seconds_bucket)", end)
+	over("time", err, "the limit: choose fewer series")
+}
+
+func TestNames(t *testing.T) {
+	names := promql.New(minutes{"cart": {1}, "web": {1}}, 1).Names(query.Between(begin, begin.Add(time.Minute)))
+	selectors, err := promql.ParseSelectors([]string{`{workload="cart"}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, _, err := names.LabelValues(t.Context(), "__name__", selectors[0])
+	if err != nil || strings.Join(values, " ") != "http_server_request_duration_seconds http_server_request_duration_seconds_bucket "+
+		"http_server_request_duration_seconds_count http_server_request_duration_seconds_sum http_server_request_wait_duration_seconds "+
+		"http_server_request_wait_duration_seconds_bucket http_server_request_wait_duration_seconds_count http_server_request_wait_duration_seconds_sum" {
+		t.Errorf("%v %v", values, err)
+	}
+	series, _, err := names.Series(t.Context(), []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "le", "0.1")})
+	if err != nil || len(series) != 4 {
+		t.Errorf("%v %v", series, err)
+	}
+}

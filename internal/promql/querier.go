@@ -1,0 +1,299 @@
+package promql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/util/annotations"
+
+	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/internal/query"
+)
+
+const (
+	// samplesInRange is how many samples a range such as [5m] should have: windows
+	// are as wide as that allows. More make a rate no better, only slower.
+	samplesInRange = 20
+	// fewInRange it has where more would make over longWindows windows.
+	fewInRange  = 5
+	longWindows = 400
+)
+
+// width is how wide windows may be for samples from start to end, milliseconds.
+func width(h *storage.SelectHints) int64 {
+	if h.Range == 0 {
+		return h.Step
+	}
+	return max(h.Range/samplesInRange, min(h.Range/fewInRange, (h.End-h.Start)/longWindows))
+}
+
+// differences are the functions of a range for which a counter's start doesn't matter.
+var differences = []string{"rate", "increase", "irate", "delta", "idelta", "deriv", "resets", "changes"}
+
+// queryable shows a source as Prometheus's storage.
+type queryable struct {
+	source Source
+	series int // at most
+}
+
+func (q *queryable) Querier(mint, maxt int64) (storage.Querier, error) {
+	return &querier{q, interval(mint, maxt)}, nil
+}
+
+// interval is of milliseconds, which may be as far away as they like.
+func interval(mint, maxt int64) query.Interval {
+	const far = math.MaxInt64 / int64(time.Millisecond)
+	ns := func(ms int64) int64 { return max(-far, min(far, ms)) * int64(time.Millisecond) }
+	return query.Interval{FromNS: ns(mint), ToNS: ns(maxt)}
+}
+
+type querier struct {
+	*queryable
+	interval query.Interval
+}
+
+func (*querier) Close() error { return nil }
+
+// Select gives the series whose labels match.
+func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+	ask := Ask{
+		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
+		WidthNS:     width(hints) * int64(time.Millisecond),
+		Differences: slices.Contains(differences, hints.Func),
+	}
+	found, answer, err := q.find(ctx, ask, matchers)
+	if err != nil {
+		return storage.ErrSeriesSet(err)
+	}
+	if ordered {
+		slices.SortFunc(found, func(a, b *series) int { return labels.Compare(a.labels, b.labels) })
+	}
+	out := &seriesSet{series: found, at: -1}
+	if answer.Missing != "" {
+		out.warnings.Add(errors.New(answer.Missing))
+	}
+	if hints.Range > 0 {
+		out.warnings.Merge(tooShort(answer.Edges, hints.Range))
+	}
+	return out
+}
+
+// tooShort warns of a range that can't hold two samples.
+func tooShort(edges []int64, rangeMS int64) (w annotations.Annotations) {
+	for i := range len(edges) - 1 {
+		if width := edges[i+1] - edges[i]; width > rangeMS*int64(time.Millisecond)/2 {
+			return w.Add(fmt.Errorf("at %s there is a sample every %s: use a range of at least [%s] there",
+				time.Unix(0, edges[i]).UTC().Format(time.RFC3339), duration(time.Duration(width)), duration(2*time.Duration(width))))
+		}
+	}
+	return nil
+}
+
+// find gives the series that match, of all forms.
+func (q *querier) find(ctx context.Context, ask Ask, matchers []*labels.Matcher) ([]*series, *Answer, error) {
+	m := newMatching(matchers)
+	ask.Wanted, ask.Losses = m.wanted, m.metric(lostName)
+	answer, err := q.source.Select(ctx, ask)
+	if err != nil {
+		return nil, nil, err
+	}
+	times := make([]int64, len(answer.Edges))
+	for i, ns := range answer.Edges {
+		times[i] = ns / int64(time.Millisecond)
+	}
+	var out []*series
+	columns := &columns{}
+	builder := labels.NewScratchBuilder(16)
+	for _, s := range answer.Series {
+		own := s.Key.Labels()
+		for _, f := range m.forms(&s.Key) {
+			for i, le := range f.bounds() {
+				out = append(out, &series{
+					labels: labelsOf(&builder, f.name(&s.Key), le, own), times: times, of: s, form: f, bound: i, columns: columns,
+				})
+			}
+		}
+		if len(out) > q.series {
+			return nil, nil, tooManySeries(q.series)
+		}
+	}
+	for _, l := range answer.Losses {
+		out = append(out, lossSeries(&builder, l, times))
+	}
+	out = slices.DeleteFunc(out, func(s *series) bool { return !m.all(s.labels) }) // le is only known here
+	return out, answer, nil
+}
+
+// LabelValues and LabelNames are what the engine never asks for: see [Names].
+func (*querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
+}
+
+func (*querier) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
+}
+
+// matching is what matchers say of keys and forms.
+type matching struct {
+	matchers []*labels.Matcher
+	known    map[[2]string][]form // by protocol and side
+}
+
+func newMatching(matchers []*labels.Matcher) *matching {
+	return &matching{matchers, map[[2]string][]form{}}
+}
+
+// metric reports whether the matchers allow a metric's name.
+func (m *matching) metric(name string) bool {
+	for _, x := range m.matchers {
+		if x.Name == labels.MetricName && !x.Matches(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// forms are those of a key whose names match.
+func (m *matching) forms(k *query.Key) []form {
+	at := [2]string{k.Protocol, k.Side.String()}
+	forms, known := m.known[at]
+	if !known {
+		forms = slices.DeleteFunc(formsOf(k), func(f form) bool { return !m.metric(f.name(k)) })
+		m.known[at] = forms
+	}
+	return forms
+}
+
+// wanted reports whether a key may match: le isn't looked at.
+func (m *matching) wanted(k *query.Key) bool {
+	if len(m.forms(k)) == 0 {
+		return false
+	}
+	own := k.Labels()
+	for _, x := range m.matchers {
+		if x.Name == labels.MetricName || x.Name == labels.BucketLabel {
+			continue
+		}
+		value := ""
+		for _, l := range own {
+			if l.Name == x.Name {
+				value = l.Value
+			}
+		}
+		if !x.Matches(value) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *matching) all(l labels.Labels) bool {
+	for _, x := range m.matchers {
+		if !x.Matches(l.Get(x.Name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// bounds are the values of le, or "" alone.
+func (f form) bounds() []string {
+	if f.kind != bucket {
+		return []string{""}
+	}
+	var out []string
+	for _, b := range histogram.ClassicBounds() {
+		out = append(out, strconv.FormatFloat(b, 'g', -1, 64))
+	}
+	return append(out, "+Inf")
+}
+
+// series is one of Prometheus's.
+type series struct {
+	labels  labels.Labels
+	times   []int64
+	of      *Series
+	form    form
+	bound   int // index in bounds
+	columns *columns
+	losses  []float64 // by edge, if that is what it is
+}
+
+func lossSeries(b *labels.ScratchBuilder, l *Losses, times []int64) *series {
+	values := make([]float64, len(times))
+	total := l.Base
+	for i := range times {
+		if i > 0 {
+			total += l.Counts[i-1]
+		}
+		values[i] = float64(total)
+	}
+	own := []query.Label{{Name: "node", Value: l.Node}, {Name: "reason", Value: l.Reason}, {Name: "unit", Value: l.Unit}}
+	return &series{labels: labelsOf(b, lostName, "", own), times: times, losses: values}
+}
+
+func (s *series) Labels() labels.Labels { return s.labels }
+
+func (s *series) Iterator(chunkenc.Iterator) chunkenc.Iterator {
+	switch {
+	case s.losses != nil:
+		return newNumbers(s.times, 0, s.losses)
+	case s.form.kind == native:
+		return newHistograms(s.times, s.of, s.form)
+	}
+	return newNumbers(s.times, firstEdge(s.of), s.columns.get(s))
+}
+
+// columns remembers the classic metrics of the series they were asked of last:
+// the buckets of a series are read one after the other.
+type columns struct {
+	of   *Series
+	form form
+	all  []column
+}
+
+func (c *columns) get(s *series) []float64 {
+	if c.of != s.of || c.form != s.form {
+		c.of, c.form, c.all = s.of, s.form, nil
+		switch s.form.kind {
+		case count:
+			c.all = []column{{of: func(h *histogram.Histogram) float64 { return float64(h.Count) }}}
+		case sum:
+			c.all = []column{{of: func(h *histogram.Histogram) float64 { return float64(h.SumNS) }}}
+		case bucket:
+			for _, bound := range append(histogram.ClassicBounds(), math.Inf(1)) {
+				c.all = append(c.all, column{of: func(h *histogram.Histogram) float64 { return h.Below(bound) }})
+			}
+		}
+		fill(c.all, len(s.times), s.of, s.form)
+		if s.form.kind == sum {
+			for i := range c.all[0].values { // nanoseconds add up without an error
+				c.all[0].values[i] /= 1e9
+			}
+		}
+	}
+	return c.all[s.bound].values
+}
+
+type seriesSet struct {
+	series   []*series
+	at       int
+	warnings annotations.Annotations
+}
+
+func (s *seriesSet) Next() bool {
+	s.at++
+	return s.at < len(s.series)
+}
+
+func (s *seriesSet) At() storage.Series                { return s.series[s.at] }
+func (*seriesSet) Err() error                          { return nil }
+func (s *seriesSet) Warnings() annotations.Annotations { return s.warnings }

@@ -1,0 +1,168 @@
+package promql
+
+import (
+	promhist "github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/weirstream/weir/histogram"
+)
+
+// cursor is a sample of a series at one of an answer's edges. The first is where
+// the series' first window begins, so that its first requests are an increase.
+type cursor struct {
+	times []int64 // of the edges from the first sample's on, unix milliseconds
+	i     int
+}
+
+func (c *cursor) Len() int                   { return len(c.times) }
+func (c *cursor) T() int64                   { return c.times[c.i] }
+func (*cursor) ST() int64                    { return 0 }
+func (*cursor) F() float64                   { return 0 }
+func (*cursor) H() *promhist.Histogram       { return nil }
+func (*cursor) FH() *promhist.FloatHistogram { return nil }
+func (*cursor) Type() chunkenc.ValueType     { return chunkenc.ValFloat }
+func (*cursor) Copy() chunks.Sample          { panic("the engine copies values, not samples") }
+
+// firstEdge is where a series' first sample is.
+func firstEdge(s *Series) int {
+	if s.Base != nil {
+		return 0
+	}
+	return s.Windows[0]
+}
+
+// numbers are samples that are numbers.
+type numbers struct {
+	cursor
+	values []float64
+}
+
+func newNumbers(times []int64, first int, values []float64) chunkenc.Iterator {
+	return storage.NewListSeriesIterator(&numbers{cursor{times: times[first:]}, values[first:]})
+}
+
+func (n *numbers) Get(i int) chunks.Sample {
+	n.i = i
+	return n
+}
+
+func (n *numbers) F() float64 { return n.values[n.i] }
+
+// histograms are samples that are native histograms. They are added up as the
+// engine goes through them: in memory is one of a series.
+type histograms struct {
+	cursor
+	series *Series
+	form   form
+	first  int // edge of the first sample
+	next   int // the delta to add next
+	sum    histogram.Histogram
+	shown  promhist.FloatHistogram // sum as the engine works with it
+	fresh  bool                    // shown is that of sum
+}
+
+func newHistograms(times []int64, s *Series, f form) chunkenc.Iterator {
+	h := &histograms{series: s, form: f, first: firstEdge(s)}
+	h.times = times[h.first:]
+	if s.Base != nil {
+		h.sum.Merge(histogramOf(s.Base, f.wait))
+	}
+	if h.sum.Count == 0 {
+		h.sum.Scale = histogram.RecordScale // a coarser one would make all that follow coarser
+	}
+	return histogramCopies{storage.NewListSeriesIterator(h)}
+}
+
+func (h *histograms) Get(i int) chunks.Sample {
+	h.i = i
+	return h
+}
+
+func (*histograms) Type() chunkenc.ValueType { return chunkenc.ValFloatHistogram }
+
+// FH adds the windows that end at the sample's time or before.
+func (h *histograms) FH() *promhist.FloatHistogram {
+	for edge := h.first + h.i; h.next < len(h.series.Windows) && h.series.Windows[h.next] < edge; h.next++ {
+		h.sum.Merge(h.series.Read(h.next, h.form.wait, true))
+		h.fresh = false
+	}
+	if !h.fresh {
+		convert(&h.shown, &h.sum)
+		h.fresh = true
+	}
+	if h.shown.CounterResetHint = promhist.UnknownCounterReset; h.i > 0 {
+		h.shown.CounterResetHint = promhist.NotCounterReset
+	}
+	return &h.shown
+}
+
+// histogramCopies hands out histograms that stay as they are when the next is read.
+type histogramCopies struct{ chunkenc.Iterator }
+
+func (c histogramCopies) AtFloatHistogram(into *promhist.FloatHistogram) (int64, *promhist.FloatHistogram) {
+	t, h := c.Iterator.AtFloatHistogram(nil)
+	if into == nil {
+		return t, h.Copy()
+	}
+	h.CopyTo(into)
+	return t, into
+}
+
+// maxGap empty buckets are cheaper as zeros within a span than as a span of their own.
+const maxGap = 2
+
+// convert makes f the native histogram of h, in the memory that f has. It is
+// [histogram.Histogram.Native] with float counts: Prometheus names a bucket by
+// its upper bound, so its indices are one higher.
+func convert(f *promhist.FloatHistogram, h *histogram.Histogram) {
+	f.Schema, f.Count, f.ZeroCount, f.Sum = h.Scale, float64(h.Count), float64(h.ZeroCount), float64(h.SumNS)/1e9
+	f.PositiveSpans, f.PositiveBuckets = f.PositiveSpans[:0], f.PositiveBuckets[:0]
+	gap := h.Offset + 1
+	for _, n := range h.Buckets {
+		if n == 0 {
+			gap++
+			continue
+		}
+		if last := len(f.PositiveSpans) - 1; last >= 0 && gap <= maxGap {
+			f.PositiveSpans[last].Length += uint32(gap) + 1
+			for range gap {
+				f.PositiveBuckets = append(f.PositiveBuckets, 0)
+			}
+		} else {
+			f.PositiveSpans = append(f.PositiveSpans, promhist.Span{Offset: gap, Length: 1})
+		}
+		f.PositiveBuckets = append(f.PositiveBuckets, float64(n))
+		gap = 0
+	}
+}
+
+// column is one of a series' classic metrics: its samples by edge.
+type column struct {
+	of     func(*histogram.Histogram) float64 // what a delta adds
+	values []float64
+}
+
+// fill adds a series' deltas up, each decoded once for all columns.
+func fill(columns []column, edges int, s *Series, f form) {
+	for i := range columns {
+		columns[i].values = make([]float64, edges)
+		if s.Base != nil {
+			columns[i].values[0] = columns[i].of(histogramOf(s.Base, f.wait))
+		}
+	}
+	n := 0
+	for edge := 1; edge < edges; edge++ {
+		for _, c := range columns {
+			c.values[edge] = c.values[edge-1]
+		}
+		if n < len(s.Windows) && s.Windows[n] == edge-1 {
+			h := s.Read(n, f.wait, f.kind == bucket)
+			n++
+			for _, c := range columns {
+				c.values[edge] += c.of(h)
+			}
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package promql
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	kept = 24 * time.Hour
+
+	// fresh is how far back windows of ten seconds are read. Before that the
+	// minutes of WEIR_ROLLUP are read, which are fewer and there by then.
+	fresh = 15 * time.Minute
+	// lead is how much earlier than the first sample is read to know whether a
+	// series was there before.
+	lead = 5 * time.Minute
+	// early is how much earlier than their events messages may have been stored.
+	early = 30 * time.Second
+
+	maxDeltas = 500_000 // in memory, of about 1.5 KiB
+)
+
+// Streams is a source that reads WEIR_LATENCY and WEIR_ROLLUP for each question.
+type Streams struct {
+	Conn *bus.Conn
+	Now  func() time.Time
+}
+
+// Select reads what is asked for.
+func (s Streams) Select(ctx context.Context, ask Ask) (*Answer, error) {
+	r, err := s.plan(ctx, ask)
+	if err != nil {
+		return nil, err
+	}
+	if r.rolled != nil && r.begin < r.border {
+		if err := r.readRollups(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.readLatencies(ctx); err != nil {
+		return nil, err
+	}
+	return r.answer(), nil
+}
+
+// reading is an answer in the making.
+type reading struct {
+	conn   *bus.Conn
+	ask    Ask
+	begin  int64         // what ends before isn't read
+	border int64         // windows from here on are read from WEIR_LATENCY
+	rolled *proto.Commit // the newest of WEIR_ROLLUP, nil if there is none
+	edges  []int64
+	gone   string
+
+	series map[query.Key]*gathered
+	losses map[lossKey]*Losses
+	deltas int
+}
+
+type lossKey struct{ node, reason, unit string }
+
+// gathered is what was read of a series; nil if it isn't wanted.
+type gathered struct {
+	base *query.Row
+	rows map[int]*query.Row // by window
+}
+
+// plan decides which windows the answer has, and what is read for them.
+func (s Streams) plan(ctx context.Context, ask Ask) (*reading, error) {
+	now := s.Now()
+	info, err := s.Conn.StreamInfo(ctx, proto.StreamLatency)
+	if err != nil {
+		return nil, err
+	}
+	progress, err := query.ReadProgress(ctx, s.Conn)
+	if err != nil {
+		return nil, err
+	}
+	r := &reading{conn: s.Conn, ask: ask, series: map[query.Key]*gathered{}, losses: map[lossKey]*Losses{}}
+	if r.rolled, err = query.LastRollup(ctx, s.Conn); err != nil {
+		return nil, err
+	}
+	oldest := query.Oldest(info)
+	if r.rolled != nil && oldest > 0 {
+		rollups, err := s.Conn.StreamInfo(ctx, proto.StreamRollup)
+		if err != nil {
+			return nil, err
+		}
+		oldest = query.Oldest(rollups)
+	}
+	widest := int64(lookback)
+	up := func(ns int64) int64 { return query.Floor(ns+widest-1, widest) }
+	origin := max(up(now.Add(-kept).UnixNano()), up(oldest))
+	if r.rolled != nil {
+		r.border = query.Floor(now.Add(-fresh).UnixNano(), widest)
+	}
+	if ask.Interval.FromNS < origin && oldest > 0 {
+		r.gone = "older than " + time.Unix(0, origin).UTC().Format(time.RFC3339) + " has expired"
+	}
+	r.cut(max(origin, ask.Interval.FromNS), min(ask.Interval.ToNS, progress.Complete(now)))
+	if r.begin = origin; ask.Differences {
+		r.begin = max(origin, query.Floor(r.edges[0]-int64(lead), int64(time.Minute)))
+	}
+	return r, nil
+}
+
+// cut makes the windows from the one that a time is in to another time.
+func (r *reading) cut(from, to int64) {
+	widths := []int64{int64(lookback), proto.RollupNS, proto.WindowNS}
+	wanted := func(at, w int64) bool {
+		least := int64(proto.WindowNS)
+		if at < r.border {
+			least = proto.RollupNS
+		}
+		return w <= max(r.ask.WidthNS, least)
+	}
+	for _, w := range widths {
+		if wanted(from, w) {
+			from = query.Floor(from, w)
+			break
+		}
+	}
+	r.edges = []int64{from}
+	for at := from; ; {
+		fits := slices.IndexFunc(widths, func(w int64) bool { return wanted(at, w) && at%w == 0 && at+w <= to })
+		if fits < 0 || at < r.border && widths[fits] < proto.RollupNS {
+			return
+		}
+		at += widths[fits]
+		r.edges = append(r.edges, at)
+	}
+}
+
+func (r *reading) readRollups(ctx context.Context) error {
+	var full error
+	err := query.Rollups(ctx, r.conn, proto.SubjectsRollup, time.Unix(0, r.begin).Add(-early), func(c *query.Rollup) bool {
+		if c.Anew() {
+			r.series, r.losses, r.deltas = map[query.Key]*gathered{}, map[lossKey]*Losses{}, 0
+		}
+		r.rolled = c.Record
+		before := func(ns int64) bool { return ns < r.border }
+		r.lose(c.Record, before)
+		for _, l := range c.Messages {
+			if full = r.add(l, before); full != nil {
+				return false
+			}
+		}
+		return true
+	})
+	return cmp.Or(err, full)
+}
+
+// readLatencies reads the windows after the border, and what isn't rolled up yet
+// of those before.
+func (r *reading) readLatencies(ctx context.Context) error {
+	from := bus.ReadConfig{StartTime: time.Unix(0, max(r.begin, r.border)).Add(-early)}
+	next := uint64(0) // the first sequence that isn't rolled up
+	if r.rolled != nil {
+		if next = r.rolled.Position.Seq; r.rolled.LogNS < from.StartTime.UnixNano() {
+			from = bus.ReadConfig{StartSeq: next}
+		}
+	}
+	from.Stream, from.StopAtEnd = proto.StreamLatency, true
+	from.Subjects = []string{proto.SubjectsLatency, proto.SubjectsCommit}
+	reader, err := r.conn.Read(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for {
+		m, err := reader.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = r.take(&m, func(ns int64) bool { return ns >= r.border || m.Sequence >= next })
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *reading) take(m *bus.Message, unread func(ns int64) bool) error {
+	if strings.HasPrefix(m.Subject, "weir.commit.") {
+		commit, err := proto.DecodeCommit(m.Data)
+		if err != nil {
+			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err)
+		}
+		r.lose(commit, unread)
+		return nil
+	}
+	l, err := proto.DecodeLatency(m.Data)
+	if err != nil {
+		return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err)
+	}
+	return r.add(l, unread)
+}
+
+// add adds a message's deltas, those whose times are unread.
+func (r *reading) add(l *proto.Latency, unread func(ns int64) bool) error {
+	for i := range l.Points {
+		p := &l.Points[i]
+		at, there := r.window(p.StartNS)
+		if !there || !unread(p.StartNS) {
+			continue
+		}
+		key := query.NewKey(l, p)
+		g, known := r.series[key]
+		if !known {
+			if r.ask.Wanted(&key) {
+				g = &gathered{rows: map[int]*query.Row{}}
+			}
+			r.series[key] = g
+		}
+		if g == nil {
+			continue
+		}
+		if at < 0 {
+			if g.base == nil {
+				g.base = new(query.Row)
+			}
+			g.base.AddPoint(p)
+			continue
+		}
+		row := g.rows[at]
+		if row == nil {
+			if r.deltas++; r.deltas > maxDeltas {
+				return limitf("the query needs more than %d deltas, the limit: choose fewer series or a shorter time, or ask a gateway", maxDeltas)
+			}
+			row = new(query.Row)
+			g.rows[at] = row
+		}
+		row.AddPoint(p)
+	}
+	return nil
+}
+
+// window is the window that a time is in, -1 if it comes before the first;
+// false if it isn't to be read.
+func (r *reading) window(ns int64) (int, bool) {
+	at, exact := slices.BinarySearch(r.edges, ns)
+	if !exact {
+		at--
+	}
+	return at, ns >= r.begin && at < len(r.edges)-1
+}
+
+func (r *reading) lose(c *proto.Commit, unread func(ns int64) bool) {
+	for _, l := range c.Loss {
+		at, there := r.window(l.StartNS)
+		if !there || !unread(l.StartNS) || !r.ask.Losses {
+			continue
+		}
+		key := lossKey{l.Node, l.Reason, l.Unit}
+		sum := r.losses[key]
+		if sum == nil {
+			sum = &Losses{Node: l.Node, Reason: l.Reason, Unit: l.Unit, Counts: make([]uint64, len(r.edges)-1)}
+			r.losses[key] = sum
+		}
+		if at < 0 {
+			sum.Base += l.Count
+		} else {
+			sum.Counts[at] += l.Count
+		}
+	}
+}
+
+func (r *reading) answer() *Answer {
+	out := &Answer{Edges: r.edges, Missing: r.gone}
+	for key, g := range r.series {
+		if g == nil {
+			continue
+		}
+		s := &Series{Key: key, Base: g.base}
+		for at := range g.rows {
+			s.Windows = append(s.Windows, at)
+		}
+		slices.Sort(s.Windows)
+		s.Read = func(n int, wait, _ bool) *histogram.Histogram { return histogramOf(g.rows[s.Windows[n]], wait) }
+		out.Series = append(out.Series, s)
+	}
+	for _, l := range r.losses {
+		out.Losses = append(out.Losses, l)
+	}
+	return out
+}

@@ -1,0 +1,282 @@
+package promql
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	promhist "github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	prom "github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb"
+
+	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	window  = 10 * time.Second
+	windows = 360 // an hour
+)
+
+var begin = time.Unix(1_800_000_000, 0)
+
+// random is deltas by window of some series: as a source, and as the samples
+// that Prometheus would have of an exporter of them.
+type random struct {
+	keys []query.Key
+	rows [][]*query.Row // by series and window, nil where nothing happened
+}
+
+// newRandom makes series that begin and fall silent when they like. The latencies
+// of each have a range of their own; a few are zero, a few come in coarser
+// histograms.
+func newRandom(seed uint64) *random {
+	r := rand.New(rand.NewPCG(seed, 1))
+	out := &random{}
+	for n := range 12 {
+		side := proto.SideServer
+		if n%3 == 0 {
+			side = proto.SideClient
+		}
+		out.keys = append(out.keys, query.Key{
+			Namespace: "shop", Workload: fmt.Sprint("w", n%4), Kind: "Deployment", Side: side, Protocol: "http",
+			Operation: fmt.Sprint("GET /", n), Status: []string{"200", "500"}[n%2],
+		})
+		rows := make([]*query.Row, windows)
+		from, to := r.IntN(windows/2), windows/2+r.IntN(windows/2)
+		median, busy := math.Exp(r.Float64()*8-8), r.IntN(80)
+		for w := from; w < to; w++ {
+			count := r.IntN(busy + 1)
+			if count == 0 {
+				continue
+			}
+			row := new(query.Row)
+			for range count {
+				d := int64(median * math.Exp(r.NormFloat64()) * 1e9)
+				if r.IntN(50) == 0 {
+					d = 0
+				}
+				row.Hist.Record(d)
+				row.Wait.Record(d / 3)
+			}
+			if r.IntN(100) == 0 {
+				row.Hist.Downscale(4)
+			}
+			rows[w] = row
+		}
+		out.rows = append(out.rows, rows)
+	}
+	return out
+}
+
+func edge(i int) time.Time { return begin.Add(time.Duration(i) * window) }
+
+// Select gives all windows of ten seconds, whatever they are wanted for.
+func (r *random) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
+	a := &promql.Answer{}
+	for i := range windows + 1 {
+		a.Edges = append(a.Edges, edge(i).UnixNano())
+	}
+	for i, key := range r.keys {
+		if !ask.Wanted(&key) {
+			continue
+		}
+		s := &promql.Series{Key: key}
+		for w, row := range r.rows[i] {
+			if row != nil {
+				s.Windows = append(s.Windows, w)
+			}
+		}
+		s.Read = func(n int, wait, _ bool) *histogram.Histogram {
+			if row := r.rows[i][s.Windows[n]]; !wait {
+				return &row.Hist
+			} else {
+				return &row.Wait
+			}
+		}
+		a.Series = append(a.Series, s)
+	}
+	return a, nil
+}
+
+// prometheus is a TSDB with the samples of all metrics, taken at each edge from
+// the one where a series' first window begins.
+func (r *random) prometheus(t *testing.T) storage.Queryable {
+	o := tsdb.DefaultOptions()
+	o.MinBlockDuration, o.MaxBlockDuration = (24 * time.Hour).Milliseconds(), (24 * time.Hour).Milliseconds()
+	o.RetentionDuration = 0
+	db, err := tsdb.Open(t.TempDir(), nil, nil, o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	app := db.Appender(t.Context())
+	for i, key := range r.keys {
+		r.append(t, app, key, "_request_", r.rows[i], func(r *query.Row) *histogram.Histogram { return &r.Hist })
+		if key.Side == proto.SideServer {
+			r.append(t, app, key, "_request_wait_", r.rows[i], func(r *query.Row) *histogram.Histogram { return &r.Wait })
+		}
+	}
+	if err := app.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func (r *random) append(t *testing.T, app storage.Appender, key query.Key, part string, rows []*query.Row, of func(*query.Row) *histogram.Histogram) {
+	name := "http_" + key.Side.String() + part + "duration_seconds"
+	series := func(name string, more ...string) labels.Labels {
+		l := append([]string{labels.MetricName, name}, more...)
+		for _, own := range key.Labels() {
+			l = append(l, own.Name, own.Value)
+		}
+		return labels.FromStrings(l...)
+	}
+	number := func(at time.Time, f float64, name string, more ...string) {
+		if _, err := app.Append(0, series(name, more...), at.UnixMilli(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bounds := append(histogram.ClassicBounds(), math.Inf(1))
+	below := make([]float64, len(bounds))
+	sum := histogram.Histogram{Scale: histogram.RecordScale}
+	begun := false
+	for i := range windows + 1 {
+		if i > 0 && rows[i-1] != nil {
+			delta := of(rows[i-1])
+			sum.Merge(delta)
+			for b, bound := range bounds {
+				below[b] += delta.Below(bound)
+			}
+		}
+		begun = begun || i < windows && rows[i] != nil
+		if !begun {
+			continue
+		}
+		n := sum.Native()
+		h := &promhist.Histogram{Schema: n.Schema, Count: n.Count, ZeroCount: n.ZeroCount, Sum: n.Sum, PositiveBuckets: n.Deltas}
+		for _, s := range n.Spans {
+			h.PositiveSpans = append(h.PositiveSpans, promhist.Span(s))
+		}
+		at := edge(i)
+		if _, err := app.AppendHistogram(0, series(name), at.UnixMilli(), h, nil); err != nil {
+			t.Fatal(err)
+		}
+		number(at, float64(sum.Count), name+"_count")
+		number(at, float64(sum.SumNS)/1e9, name+"_sum")
+		for b, bound := range bounds {
+			number(at, below[b], name+"_bucket", labels.BucketLabel, fmt.Sprint(bound))
+		}
+	}
+}
+
+var expressions = []string{
+	`http_server_request_duration_seconds`,
+	`http_client_request_duration_seconds_count`,
+	`sum by (workload) (rate(http_server_request_duration_seconds[5m]))`,
+	`increase(http_server_request_duration_seconds_count[7m])`,
+	`rate(http_server_request_duration_seconds_sum[3m]) / rate(http_server_request_duration_seconds_count[3m])`,
+	`histogram_quantile(0.99, sum by (workload) (rate(http_server_request_duration_seconds[5m])))`,
+	`histogram_quantile(0.5, rate(http_server_request_wait_duration_seconds[10m]))`,
+	`histogram_quantile(0.9, sum by (le, workload) (rate(http_client_request_duration_seconds_bucket[5m])))`,
+	`histogram_fraction(0, 0.1, sum by (workload) (increase(http_server_request_duration_seconds[30m])))`,
+	`histogram_avg(rate(http_server_request_duration_seconds[5m]))`,
+	`histogram_count(increase({__name__=~"http_.*_request_duration_seconds"}[5m]))`,
+	`sum(rate(http_server_request_duration_seconds_count{http_response_status_code=~"5.."}[5m])) / sum(rate(http_server_request_duration_seconds_count[5m]))`,
+	`topk(2, sum by (http_route) (rate(http_client_request_duration_seconds_count[5m])))`,
+	`sum by (workload) (rate(http_server_request_duration_seconds_count[5m] offset 10m))`,
+	`sum(irate(http_server_request_duration_seconds_count[1m]))`,
+	`max_over_time(sum by (workload) (rate(http_server_request_duration_seconds_count[1m]))[20m:30s])`,
+	`histogram_quantile(0.9, sum(rate(http_server_request_duration_seconds[1m])))`,
+	`quantile_over_time(0.9, histogram_quantile(0.9, sum(rate(http_server_request_duration_seconds[2m])))[10m:1m])`,
+	`sum by (le) (increase(http_server_request_duration_seconds_bucket{le=~"0.1|1|\\+Inf"}[5m]))`,
+	`resets(http_server_request_duration_seconds[1h])`,
+	`count by (__name__) ({workload="w1"})`,
+	`absent(http_server_request_duration_seconds{workload="none"})`,
+}
+
+// What the engine answers over Weir's deltas is what it answers over
+// Prometheus's own storage of the counters that they add up to.
+func TestAgreesWithPrometheus(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			data := newRandom(seed)
+			db := data.prometheus(t)
+			theirs := prom.NewEngine(prom.EngineOpts{
+				MaxSamples: 1e8, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
+				Parser: parser.NewParser(parser.Options{}),
+			})
+			ours := promql.New(data, 1)
+			from, to, step := edge(3).Add(-7*time.Second), edge(windows).Add(time.Minute), 97*time.Second
+			for _, expr := range expressions {
+				q, err := theirs.NewRangeQuery(t.Context(), db, nil, expr, from, to, step)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, err := q.Exec(t.Context()).Matrix()
+				if err != nil {
+					t.Fatalf("%s: %v", expr, err)
+				}
+				got, err := ours.Range(t.Context(), expr, from, to, step)
+				if err != nil {
+					t.Fatalf("%s: %v", expr, err)
+				}
+				compare(t, expr, got.Value.(prom.Matrix), want)
+				q.Close()
+			}
+		})
+	}
+}
+
+func compare(t *testing.T, expr string, got, want prom.Matrix) {
+	t.Helper()
+	if len(want) == 0 || len(got) != len(want) {
+		t.Fatalf("%s: %d series, want %d", expr, len(got), len(want))
+	}
+	order := func(a, b prom.Series) int { return labels.Compare(a.Metric, b.Metric) }
+	slices.SortFunc(got, order)
+	slices.SortFunc(want, order)
+	for i, w := range want {
+		g := got[i]
+		if !labels.Equal(g.Metric, w.Metric) || len(g.Floats) != len(w.Floats) || len(g.Histograms) != len(w.Histograms) {
+			t.Fatalf("%s: %s with %d and %d points, want %s with %d and %d",
+				expr, g.Metric, len(g.Floats), len(g.Histograms), w.Metric, len(w.Floats), len(w.Histograms))
+		}
+		for n, p := range w.Floats {
+			if q := g.Floats[n]; q.T != p.T || !near(q.F, p.F) {
+				t.Fatalf("%s: %s is %v, want %v", expr, w.Metric, q, p)
+			}
+		}
+		for n, p := range w.Histograms {
+			if q := g.Histograms[n]; q.T != p.T || !same(q.H, p.H) {
+				t.Fatalf("%s: %s is %v, want %v", expr, w.Metric, q, p)
+			}
+		}
+	}
+}
+
+// near allows for the order that numbers are added up in.
+func near(a, b float64) bool {
+	return a == b || math.IsNaN(a) && math.IsNaN(b) || math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a), math.Abs(b))
+}
+
+func same(a, b *promhist.FloatHistogram) bool {
+	if a.Schema != b.Schema || !near(a.Count, b.Count) || !near(a.Sum, b.Sum) || !near(a.ZeroCount, b.ZeroCount) {
+		return false
+	}
+	x, y := a.Copy().Compact(0), b.Copy().Compact(0)
+	return slices.Equal(x.PositiveSpans, y.PositiveSpans) && slices.EqualFunc(x.PositiveBuckets, y.PositiveBuckets, near)
+}
