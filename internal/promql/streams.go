@@ -89,16 +89,20 @@ func (s Streams) plan(ctx context.Context, ask Ask) (*reading, error) {
 		return nil, err
 	}
 	r := &reading{conn: s.Conn, ask: ask, series: map[query.Key]*gathered{}, losses: map[lossKey]*Losses{}}
-	if r.rolled, err = query.LastRollup(ctx, s.Conn); err != nil {
+	last, err := query.LastRollup(ctx, s.Conn, proto.Minutes)
+	if err != nil {
 		return nil, err
 	}
-	oldest := query.Oldest(info)
+	if last != nil {
+		r.rolled = last.Record
+	}
+	oldest := info.Oldest()
 	if r.rolled != nil && oldest > 0 {
 		rollups, err := s.Conn.StreamInfo(ctx, proto.StreamRollup)
 		if err != nil {
 			return nil, err
 		}
-		oldest = query.Oldest(rollups)
+		oldest = rollups.Oldest()
 	}
 	widest := int64(lookback)
 	up := func(ns int64) int64 { return query.Floor(ns+widest-1, widest) }
@@ -145,8 +149,8 @@ func (r *reading) cut(from, to int64) {
 
 func (r *reading) readRollups(ctx context.Context) error {
 	var full error
-	err := query.Rollups(ctx, r.conn, proto.SubjectsRollup, time.Unix(0, r.begin).Add(-early), func(c *query.Rollup) bool {
-		if c.Anew() {
+	err := query.Rollups(ctx, r.conn, proto.Minutes, proto.SubjectsRollup, time.Unix(0, r.begin).Add(-early), proto.Position{}, func(c *query.Rollup) bool {
+		if c.Anew {
 			r.series, r.losses, r.deltas = map[query.Key]*gathered{}, map[lossKey]*Losses{}, 0
 		}
 		r.rolled = c.Record

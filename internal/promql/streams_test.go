@@ -58,7 +58,7 @@ func (c *counted) message(width int64, deltas map[int64]int) bus.Part {
 		c.Fatal(err)
 	}
 	if width == proto.RollupNS {
-		return bus.Part{Subject: proto.RollupSubject(l.Namespace, l.Workload), Data: data}
+		return bus.Part{Subject: proto.Minutes.Subject(l.Namespace, l.Workload), Data: data}
 	}
 	return bus.Part{Subject: proto.LatencySubject(l.Namespace, l.Workload), Data: data}
 }
