@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
@@ -25,7 +26,7 @@ const (
 
 // lookback is how the past is searched: the newest first, in growing steps, so
 // that what is frequent is found at once and what is rare is found at all.
-var lookback = []time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minute, 20 * time.Minute, kept}
+var lookback = []time.Duration{5 * time.Second, 30 * time.Second, 3 * time.Minute, 20 * time.Minute, history.Kept}
 
 // eventQuery is what a viewer wants to see.
 type eventQuery struct {
@@ -225,9 +226,9 @@ func (g *gateway) events(w http.ResponseWriter, r *http.Request) {
 // single events don't wait for windows.
 func (g *gateway) eventInterval(q url.Values) (query.Interval, error) {
 	if !q.Has("to") {
-		q.Set("to", g.cache.now().UTC().Format(time.RFC3339Nano))
+		q.Set("to", time.Now().UTC().Format(time.RFC3339Nano))
 	}
-	return g.cache.interval(q)
+	return g.interval(q)
 }
 
 // checkFilter answers /api/filter: whether a filter can be understood, and

@@ -17,7 +17,9 @@ import (
 
 const (
 	exemplarTime  = 5 * time.Second
-	mostExemplars = 200 // of an answer: the slowest
+	mostExemplars = 200              // of an answer: the slowest
+	early         = 30 * time.Second // how much earlier than their events messages may have been stored
+	afterwards    = 5 * time.Minute  // how much later they are looked for
 )
 
 type exemplarsAnswer struct {
@@ -50,7 +52,7 @@ func (g *gateway) exemplars(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	var e exemplarQuery
 	var err error
-	if e.interval, err = g.cache.interval(q); err != nil {
+	if e.interval, err = g.interval(q); err != nil {
 		return nil, err
 	}
 	if e.workload, e.side, err = workload(q); err != nil {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/status"
 )
 
@@ -24,6 +26,8 @@ type Config struct {
 	Token string
 	// CacheBytes bounds the history in memory; 0 is DefaultCacheBytes.
 	CacheBytes int
+	// History is one that somebody else runs; nil means one of its own.
+	History *history.History
 	// Ready says whether the rest of this process works, nil if there is none.
 	Ready func() error
 }
@@ -34,8 +38,7 @@ const DefaultCacheBytes = 256 << 20
 // gateway is a running one.
 type gateway struct {
 	bus      *bus.Conn
-	cache    *cache
-	details  *details
+	history  *history.History
 	tap      *tap
 	answers  *answers
 	metrics  *metrics
@@ -47,14 +50,14 @@ type gateway struct {
 
 // Run serves the page until ctx ends.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	if cfg.CacheBytes == 0 {
-		cfg.CacheBytes = DefaultCacheBytes
+	own := cfg.History == nil
+	if own {
+		cfg.History = history.New(history.Config{Bus: cfg.Bus, Bytes: cmp.Or(cfg.CacheBytes, DefaultCacheBytes)}, log)
 	}
 	g := &gateway{
-		bus: cfg.Bus, cache: newCache(cfg.CacheBytes, time.Now), tap: newTap(cfg.Bus, log), answers: newAnswers(),
+		bus: cfg.Bus, history: cfg.History, tap: newTap(cfg.Bus, log), answers: newAnswers(),
 		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
-	g.details = newDetails(cfg.Bus, g.cache)
 	g.metrics = newMetrics(cfg.Registry, g)
 	status.RegisterBus(cfg.Registry, "gateway", cfg.Bus)
 	handler, err := g.handler(cfg)
@@ -64,7 +67,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	log.Info("gateway_started", "http", cfg.HTTP, "token", cfg.Token != "")
 	defer log.Info("gateway_stopped")
 	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return (&feed{g.bus, g.cache, g.metrics, log}).run(ctx) })
+	if own {
+		work.Go(func() error { return g.history.Run(ctx) })
+	}
 	work.Go(func() error { return g.tap.run(ctx) })
 	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
 	return work.Wait()
@@ -87,10 +92,9 @@ func (g *gateway) ready(rest func() error) func() error {
 
 // metrics count what bounds turned away.
 type metrics struct {
-	undecodable prometheus.Counter
-	answered    *prometheus.CounterVec
-	refused     *prometheus.CounterVec
-	slowest     prometheus.Counter
+	answered *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	slowest  prometheus.Counter
 }
 
 func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
@@ -101,14 +105,15 @@ func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "weir", Subsystem: "gateway", Name: name, Help: help}, value)
 	}
 	m := &metrics{
-		undecodable: prometheus.NewCounter(counter("undecodable_messages_total", "Messages of WEIR_LATENCY that could not be read.")),
-		answered:    prometheus.NewCounterVec(counter("answers_total", "Answers by kind."), []string{"kind"}),
-		refused:     prometheus.NewCounterVec(counter("refused_total", "Requests refused, by reason."), []string{"reason"}),
-		slowest:     prometheus.NewCounter(counter("viewers_dropped_total", "Viewers dropped because they took nothing for too long.")),
+		answered: prometheus.NewCounterVec(counter("answers_total", "Answers by kind."), []string{"kind"}),
+		refused:  prometheus.NewCounterVec(counter("refused_total", "Requests refused, by reason."), []string{"reason"}),
+		slowest:  prometheus.NewCounter(counter("viewers_dropped_total", "Viewers dropped because they took nothing for too long.")),
 	}
-	r.MustRegister(m.undecodable, m.answered, m.refused, m.slowest,
+	r.MustRegister(m.answered, m.refused, m.slowest,
 		prometheus.NewCounterFunc(counter("foreign_total", "Messages skipped because none of Weir's writers put them where they are."),
 			func() float64 { return float64(g.bus.Stats().Foreign) }),
+		prometheus.NewCounterFunc(counter("undecodable_messages_total", "Messages of WEIR_LATENCY that could not be read."),
+			func() float64 { return float64(g.history.Undecodable()) }),
 		gauge("viewers", "Viewers connected now.", func() float64 { return float64(g.viewers.Load()) }),
 		gauge("followers", "Viewers that follow single requests now.", func() float64 { return float64(g.tap.count()) }),
 		gauge("cache_bytes", "History in memory.", func() float64 { return float64(g.self().CacheBytes) }),

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
@@ -37,9 +38,9 @@ type graphEdge struct {
 }
 
 // graph is who calls whom, where what is asked for is at either end.
-func graph(s *span, of query.Selection) *graphAnswer {
+func graph(s *history.Span, of query.Selection) *graphAnswer {
 	a := &graphAnswer{about: aboutOf(s), Nodes: []*graphNode{}, Edges: []*graphEdge{}}
-	rows := s.table(query.By{Peer: true}, 0, len(s.windows), func(k *query.Key) bool { return of.MatchesSide(k.Side) }).Rows()
+	rows := s.Table(query.By{Peer: true}, 0, s.Len(), func(k *query.Key) bool { return of.MatchesSide(k.Side) }).Rows()
 	edges := query.Join(rows, of)
 	if len(ends(edges)) > maxNodes {
 		a.Grouped = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/internal/status"
 )
@@ -90,8 +91,9 @@ func (g *gateway) health(ctx context.Context, i query.Interval) (*healthAnswer, 
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
 	a := &healthAnswer{Gateway: g.self()}
-	level, _ := g.pick(i)
-	g.cache.view(level, i, func(s *span) { a.about = aboutOf(s) })
+	if err := g.history.Show(ctx, i, func(s *history.Span) { a.about = aboutOf(s) }); err != nil {
+		return nil, err
+	}
 	ledger, err := query.ReadLedger(ctx, g.bus, i)
 	if err != nil {
 		return nil, slow(err, "the ledger", healthTime)
@@ -118,7 +120,7 @@ func (g *gateway) health(ctx context.Context, i query.Interval) (*healthAnswer, 
 			InFlight: n.InFlight, Lost: lostOf(n.Lost), Heard: millis(n.Heard),
 		})
 	}
-	streams, err := query.ReadRetention(ctx, g.bus, g.cache.now())
+	streams, err := query.ReadRetention(ctx, g.bus, time.Now())
 	if err != nil {
 		return nil, slow(err, "the streams", healthTime)
 	}
@@ -133,22 +135,13 @@ func (g *gateway) health(ctx context.Context, i query.Interval) (*healthAnswer, 
 
 // self is what the gateway says of itself.
 func (g *gateway) self() gatewayHealth {
-	c := g.cache
-	c.mu.RLock()
-	defer c.mu.RUnlock()
+	s := g.history.State()
 	h := gatewayHealth{
-		Version: status.Version(), NATS: g.bus.ServerVersion(), Started: millis(g.started),
-		Viewers: int(g.viewers.Load()), Followers: g.tap.count(), Series: len(c.series), CacheLimit: c.limit, Loaded: c.loading,
+		Version: status.Version(), NATS: g.bus.ServerVersion(), Started: millis(g.started), Viewers: int(g.viewers.Load()),
+		Followers: g.tap.count(), Series: s.Series, CacheBytes: s.Bytes, CacheLimit: s.Limit, Loaded: s.Loaded,
 	}
-	for i, l := range c.levels {
-		h.CacheBytes += l.bytes
-		since := max(c.covered(i), c.first)
-		if len(l.windows) == 0 {
-			since = 0
-		}
-		h.Levels = append(h.Levels, levelHealth{
-			Step: time.Duration(l.step).Seconds(), Since: since / 1e6, Windows: len(l.windows), Bytes: l.bytes,
-		})
+	for _, l := range s.Levels {
+		h.Levels = append(h.Levels, levelHealth{Step: l.Step.Seconds(), Since: l.Since / 1e6, Windows: l.Windows, Bytes: l.Bytes})
 	}
 	return h
 }
@@ -172,28 +165,14 @@ type live struct {
 const lossSpan = 15 * time.Minute
 
 func (g *gateway) live() live {
-	c := g.cache
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	now := c.now()
-	_, idle := c.progress.Until()
+	now, s := time.Now(), g.history.State()
 	l := live{
-		Now: now.UnixMilli(), Change: c.changes, Complete: c.complete() / 1e6, Idle: idle, Known: !c.newest.IsZero(), Stored: millis(c.newest),
-		Connected: g.bus.Connected(), Problem: c.problem, Loaded: c.loading, Lost: []lost{},
+		Now: now.UnixMilli(), Change: s.Change, Complete: s.Complete / 1e6, Idle: s.Idle, Known: !s.Newest.IsZero(), Stored: millis(s.Newest),
+		Connected: g.bus.Connected(), Problem: s.Problem, Loaded: s.Loaded, Since: s.Since / 1e6, Lost: []lost{},
 	}
-	last := len(c.levels) - 1
-	l.Since = max(c.covered(last), min(c.first, now.UnixNano())) / 1e6
-	sums := map[[2]string]uint64{}
-	for start, w := range c.levels[0].windows {
-		if start >= now.Add(-lossSpan).UnixNano() {
-			for key, n := range w.losses {
-				sums[[2]string{key.reason, key.unit}] += n
-				l.LostCount += n
-			}
-		}
-	}
-	for key, n := range sums {
-		l.Lost = append(l.Lost, lost{key[0], key[1], n})
+	for _, of := range g.history.LostSince(now.Add(-lossSpan)) {
+		l.Lost = append(l.Lost, lost{of.Reason, of.Unit, of.Count})
+		l.LostCount += of.Count
 	}
 	return l
 }

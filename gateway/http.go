@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
@@ -46,15 +48,15 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 	viewers.HandleFunc("GET /api/live", g.serveLive)
 	viewers.HandleFunc("GET /api/events", g.events)
 	for kind, answer := range map[string]func(*http.Request) (any, error){
-		"services": g.spanned(func(s *span, q url.Values) (any, error) {
+		"services": g.spanned(func(s *history.Span, q url.Values) (any, error) {
 			of, err := selection(q)
 			return services(s, of), err
 		}),
-		"service": g.spanned(func(s *span, q url.Values) (any, error) {
+		"service": g.spanned(func(s *history.Span, q url.Values) (any, error) {
 			w, side, err := workload(q)
 			return service(s, w, side), err
 		}),
-		"map": g.spanned(func(s *span, q url.Values) (any, error) {
+		"map": g.spanned(func(s *history.Span, q url.Values) (any, error) {
 			of, err := selection(q)
 			return graph(s, of), err
 		}),
@@ -81,31 +83,16 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 }
 
 // spanned is an answer from the windows of the interval asked for.
-func (g *gateway) spanned(show func(*span, url.Values) (any, error)) func(*http.Request) (any, error) {
+func (g *gateway) spanned(show func(*history.Span, url.Values) (any, error)) func(*http.Request) (any, error) {
 	return func(r *http.Request) (out any, err error) {
 		q := r.URL.Query()
-		i, err := g.cache.interval(q)
+		i, err := g.interval(q)
 		if err != nil {
 			return nil, err
 		}
-		level, fine := g.pick(i)
-		if fine && i.ToNS-i.FromNS <= int64(maxDetail) && g.bus.Connected() {
-			if l, err := g.details.level(r.Context(), i); err == nil {
-				g.cache.detailed(l, i, func(s *span) { out, err = show(s, q) })
-				return out, err
-			} else if r.Context().Err() != nil {
-				return nil, err
-			}
-		}
-		g.cache.view(level, i, func(s *span) { out, err = show(s, q) })
-		return out, err
+		shown := g.history.Show(r.Context(), i, func(s *history.Span) { out, err = show(s, q) })
+		return out, cmp.Or(shown, err)
 	}
-}
-
-func (g *gateway) pick(i query.Interval) (level int, fine bool) {
-	g.cache.mu.RLock()
-	defer g.cache.mu.RUnlock()
-	return g.cache.pick(i)
 }
 
 // answer works an answer out, or shares the one that others asked for just now.
@@ -113,9 +100,9 @@ func (g *gateway) answer(w http.ResponseWriter, r *http.Request, kind string, wo
 	g.metrics.answered.WithLabelValues(kind).Inc()
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
-	_, changes := g.cache.change()
+	_, changes := g.history.Changed()
 	// An idle pipeline's windows go by without changes.
-	window := query.Floor(g.cache.now().UnixNano(), proto.WindowNS)
+	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
 	key := fmt.Sprintf("%d %d %s?%s", changes, window, kind, r.URL.Query().Encode())
 	body, err := g.answers.get(ctx, key, func(ctx context.Context) ([]byte, error) {
 		out, err := work(r.WithContext(ctx))

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
@@ -22,16 +23,14 @@ const (
 
 // interval reads the time of a question: from and to, or last, which ends at to
 // or else with the newest window that is complete.
-func (c *cache) interval(q url.Values) (query.Interval, error) {
-	now := c.now()
+func (g *gateway) interval(q url.Values) (query.Interval, error) {
+	now := time.Now()
 	to, err := timeOf(q, "to", now)
 	if err != nil {
 		return query.Interval{}, err
 	}
 	if !q.Has("to") {
-		c.mu.RLock()
-		to = time.Unix(0, c.complete())
-		c.mu.RUnlock()
+		to = time.Unix(0, g.history.Complete())
 	}
 	if q.Has("from") {
 		from, err := timeOf(q, "from", now)
@@ -56,8 +55,8 @@ func checked(from, to time.Time) (query.Interval, error) {
 	switch length := to.Sub(from); {
 	case length <= 0:
 		return query.Interval{}, badf("nothing lies between from=%s and to=%s: the start must be before the end", stamp(from), stamp(to))
-	case length > kept+time.Hour:
-		return query.Interval{}, badf("%s from %s to %s is more than the %s that are kept", length.Round(time.Second), stamp(from), stamp(to), kept)
+	case length > history.Kept+time.Hour:
+		return query.Interval{}, badf("%s from %s to %s is more than the %s that are kept", length.Round(time.Second), stamp(from), stamp(to), history.Kept)
 	}
 	return query.Between(from, to), nil
 }

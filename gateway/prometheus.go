@@ -50,7 +50,7 @@ func success(data any) *promData { return &promData{Status: "success", Data: dat
 
 func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	methods := []string{http.MethodGet, http.MethodPost} // a question may be too long for an address
-	a := &promAPI{g, promql.New(history{g.cache}, maxAtOnce)}
+	a := &promAPI{g, promql.New(g.history, maxAtOnce)}
 	for path, answer := range map[string]func(*http.Request) (*promData, error){
 		"query":               a.query,
 		"query_range":         a.queryRange,
@@ -85,8 +85,8 @@ func (a *promAPI) serve(w http.ResponseWriter, r *http.Request, kind string, ans
 		failProm(w, badData(fmt.Errorf("read form: %w", err)))
 		return
 	}
-	_, changes := a.cache.change()
-	window := query.Floor(a.cache.now().UnixNano(), proto.WindowNS)
+	_, changes := a.history.Changed()
+	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
 	key := fmt.Sprintf("%d %d %s?%s", changes, window, r.URL.Path, r.Form.Encode())
 	body, err := a.answers.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
 		d, err := answer(r.WithContext(ctx))
@@ -145,7 +145,7 @@ func constant(data any) func(*http.Request) (*promData, error) {
 }
 
 func (a *promAPI) query(r *http.Request) (*promData, error) {
-	at, err := promTime(r.Form, "time", a.cache.now())
+	at, err := promTime(r.Form, "time", time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (a *promAPI) labels(r *http.Request) (*promData, error) {
 
 // find collects what any of the selectors of a request finds, in order and once.
 func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.Names, []*labels.Matcher) ([]T, []string, error), compare func(x, y T) int) ([]T, *promData, error) {
-	from, to, err := promInterval(r.Form, time.UnixMilli(0), a.cache.now())
+	from, to, err := promInterval(r.Form, time.UnixMilli(0), time.Now())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -33,7 +33,7 @@ type promExemplar struct {
 // queryExemplars gives the requests that stand for others in the series of an
 // expression. They are read from the stream, as those of the page are.
 func (a *promAPI) queryExemplars(r *http.Request) (*promData, error) {
-	now := a.cache.now()
+	now := time.Now()
 	from, to, err := promInterval(r.Form, now.Add(-time.Hour), now)
 	if err != nil {
 		return nil, err

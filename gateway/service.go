@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
@@ -50,7 +51,7 @@ type heatColumn struct {
 }
 
 // service is all about one workload.
-func service(s *span, w query.Workload, side proto.Side) *serviceAnswer {
+func service(s *history.Span, w query.Workload, side proto.Side) *serviceAnswer {
 	a := &serviceAnswer{about: aboutOf(s)}
 	own := func(k *query.Key) bool {
 		return k.Namespace == w.Namespace && k.Workload == w.Name && (w.Kind == "" || k.Kind == w.Kind)
@@ -58,15 +59,15 @@ func service(s *span, w query.Workload, side proto.Side) *serviceAnswer {
 	seen := func(k *query.Key) bool { return k.Side == side && own(k) }
 
 	detail := query.NewTable(query.By{Operation: true, Status: true, Peer: true})
-	hists := make([]*histogram.Histogram, len(s.windows))
-	for i := range s.windows {
-		t := s.table(query.By{Operation: true, Status: true, Peer: true}, i, i+1, seen)
+	hists := make([]*histogram.Histogram, s.Len())
+	for i := range s.Len() {
+		t := s.Table(query.By{Operation: true, Status: true, Peer: true}, i, i+1, seen)
 		detail.Merge(t)
 		sum := &query.Row{}
 		for _, r := range t.Rows() {
 			sum.AddRow(r)
 		}
-		a.Columns.add(sum, s.within(i).Seconds())
+		a.Columns.add(sum, s.Within(i).Seconds())
 		hists[i] = &sum.Hist
 	}
 	a.Heat = heatOf(hists)
@@ -90,7 +91,7 @@ func service(s *span, w query.Workload, side proto.Side) *serviceAnswer {
 	}
 	a.Operations, a.Statuses = group(query.By{Operation: true}), group(query.By{Status: true})
 	others := func(side proto.Side) []*row {
-		t := s.table(query.By{Peer: true}, 0, len(s.windows), func(k *query.Key) bool { return k.Side == side && own(k) })
+		t := s.Table(query.By{Peer: true}, 0, s.Len(), func(k *query.Key) bool { return k.Side == side && own(k) })
 		out, leftOut := rowsOf(t, a.Covered)
 		a.LeftOut += leftOut
 		return out

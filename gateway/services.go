@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
@@ -26,10 +27,10 @@ type about struct {
 	LeftOut int     `json:"left_out"` // rows over the limit
 }
 
-func aboutOf(s *span) about {
+func aboutOf(s *history.Span) about {
 	return about{
-		From: s.FromNS / 1e6, To: s.ToNS / 1e6, Step: s.step / 1e6, Since: s.since / 1e6, Until: s.until / 1e6,
-		Covered: s.covers().Seconds(), Lost: s.lost(), Missing: s.missing,
+		From: s.FromNS / 1e6, To: s.ToNS / 1e6, Step: s.Step / 1e6, Since: s.Since / 1e6, Until: s.Until / 1e6,
+		Covered: s.Covers().Seconds(), Lost: s.Lost(), Missing: s.Missing,
 	}
 }
 
@@ -124,20 +125,20 @@ type servicesAnswer struct {
 }
 
 // services is a row a workload, side and protocol.
-func services(s *span, of query.Selection) *servicesAnswer {
+func services(s *history.Span, of query.Selection) *servicesAnswer {
 	wanted := func(k *query.Key) bool { return of.MatchesSide(k.Side) && of.Matches(k.Namespace, k.Workload, k.Kind) }
 	a := &servicesAnswer{about: aboutOf(s)}
-	group := (len(s.windows) + sparkPoints - 1) / sparkPoints
+	group := (s.Len() + sparkPoints - 1) / sparkPoints
 	all := query.NewTable(query.By{})
 	sparks := map[query.Key]*spark{}
-	points := (len(s.windows) + group - 1) / max(group, 1)
+	points := (s.Len() + group - 1) / max(group, 1)
 	for n := range points {
-		from, to := n*group, min((n+1)*group, len(s.windows))
+		from, to := n*group, min((n+1)*group, s.Len())
 		var seconds float64
 		for i := from; i < to; i++ {
-			seconds += s.within(i).Seconds()
+			seconds += s.Within(i).Seconds()
 		}
-		t := s.table(query.By{}, from, to, wanted)
+		t := s.Table(query.By{}, from, to, wanted)
 		all.Merge(t)
 		for _, r := range t.Rows() {
 			line := sparks[r.Key]

@@ -56,7 +56,7 @@ func (g *gateway) serveLive(w http.ResponseWriter, r *http.Request) {
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	for {
-		changed, _ := g.cache.change()
+		changed, _ := g.history.Changed()
 		if err := s.send("live", g.live()); err != nil {
 			if r.Context().Err() == nil {
 				g.metrics.slowest.Inc()

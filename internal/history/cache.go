@@ -1,10 +1,13 @@
-package gateway
+package history
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -15,7 +18,8 @@ import (
 const (
 	maxSeries = 100_000 // then peers, and then operations, are merged
 
-	kept = 24 * time.Hour
+	// Kept is how long windows of five minutes are kept.
+	Kept = 24 * time.Hour
 )
 
 // widths are the levels: how wide their windows are and how long they are kept,
@@ -23,15 +27,29 @@ const (
 var widths = []struct{ step, keep time.Duration }{
 	{10 * time.Second, time.Hour + 5*time.Minute},
 	{time.Minute, 6*time.Hour + 15*time.Minute},
-	{5 * time.Minute, kept + 15*time.Minute},
-	{30 * time.Minute, kept + 45*time.Minute}, // what the others hold, but read sooner
+	{5 * time.Minute, Kept + 15*time.Minute},
+	{30 * time.Minute, 45 * time.Minute}, // and Config.Keep
 }
 
-// cache is the last 24 hours of WEIR_LATENCY, each delta in every level that
-// still has its window. It is safe for concurrent use.
-type cache struct {
-	limit int // bytes of all levels
-	now   func() time.Time
+// Config is what a history needs.
+type Config struct {
+	Bus   *bus.Conn
+	Bytes int           // bound on memory; over it the oldest of the finest windows go
+	Keep  time.Duration // how long windows of half an hour are kept; 0 means Kept
+	Now   func() time.Time
+}
+
+// History is what WEIR_LATENCY and its roll-ups have held of late, each delta in
+// every level that still has its window. It is safe for concurrent use.
+type History struct {
+	bus     *bus.Conn
+	limit   int // bytes of all levels
+	long    time.Duration
+	now     func() time.Time
+	details *details
+	log     *slog.Logger
+
+	undecodable atomic.Uint64
 
 	mu       sync.RWMutex
 	series   []query.Key
@@ -50,14 +68,29 @@ type cache struct {
 	changes  uint64
 }
 
-func newCache(limit int, now func() time.Time) *cache {
-	c := &cache{limit: limit, now: now, changed: make(chan struct{})}
+// New is an empty history: [History.Run] fills it.
+func New(cfg Config, log *slog.Logger) *History {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	c := &History{
+		bus: cfg.Bus, limit: cfg.Bytes, long: max(cfg.Keep, Kept), now: cfg.Now, log: log, changed: make(chan struct{}),
+	}
+	c.details = newDetails(cfg.Bus, c)
 	c.reset()
 	return c
 }
 
+// keep is how long a level's windows are kept.
+func (c *History) keep(level int) time.Duration {
+	if level == coarsest.first {
+		return c.long + widths[level].keep
+	}
+	return widths[level].keep
+}
+
 // reset forgets everything: the stream is another one.
-func (c *cache) reset() {
+func (c *History) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.series, c.ids = nil, map[query.Key]uint32{}
@@ -71,14 +104,14 @@ func (c *cache) reset() {
 }
 
 // notify wakes who waits for changes. The lock is held.
-func (c *cache) notify() {
+func (c *History) notify() {
 	c.changes++
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// change is closed when there is something new.
-func (c *cache) change() (<-chan struct{}, uint64) {
+// Changed is closed when there is something new; the number is then another.
+func (c *History) Changed() (<-chan struct{}, uint64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.changed, c.changes
@@ -96,7 +129,7 @@ var (
 )
 
 // take takes a message of WEIR_LATENCY in. Live ones are shown at once.
-func (c *cache) take(m *bus.Message, to part, live bool) error {
+func (c *History) take(m *bus.Message, to part, live bool) error {
 	if m.Sequence == 1 { // the stream was empty when it was looked at
 		c.mu.Lock()
 		c.stream.FirstSeq, c.stream.FirstTime = 1, m.Time
@@ -132,7 +165,7 @@ func (c *cache) take(m *bus.Message, to part, live bool) error {
 }
 
 // takeRollup takes a commit of a roll-up in.
-func (c *cache) takeRollup(r *query.Rollup, to part) {
+func (c *History) takeRollup(r *query.Rollup, to part) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lose(r.Record, to)
@@ -146,7 +179,7 @@ func (c *cache) takeRollup(r *query.Rollup, to part) {
 	}
 }
 
-func (c *cache) add(l *proto.Latency, to part) {
+func (c *History) add(l *proto.Latency, to part) {
 	for n := range l.Points {
 		p := &l.Points[n]
 		id := c.id(query.NewKey(l, p))
@@ -158,7 +191,7 @@ func (c *cache) add(l *proto.Latency, to part) {
 	}
 }
 
-func (c *cache) lose(commit *proto.Commit, to part) {
+func (c *History) lose(commit *proto.Commit, to part) {
 	for _, l := range commit.Loss {
 		for i := to.first; i < to.end; i++ {
 			if c.wanted(i, l.StartNS) {
@@ -169,13 +202,13 @@ func (c *cache) lose(commit *proto.Commit, to part) {
 }
 
 // wanted reports whether a level still keeps a time.
-func (c *cache) wanted(level int, ns int64) bool {
+func (c *History) wanted(level int, ns int64) bool {
 	l := c.levels[level]
-	return l.floor(ns) >= max(c.since[level], l.floor(c.now().Add(-widths[level].keep).UnixNano()))
+	return l.floor(ns) >= max(c.since[level], l.floor(c.now().Add(-c.keep(level)).UnixNano()))
 }
 
 // id numbers a series. Over the bound what tells apart the most goes first.
-func (c *cache) id(key query.Key) uint32 {
+func (c *History) id(key query.Key) uint32 {
 	for _, by := range []query.By{query.ByAll, {Operation: true}, {}} {
 		key = key.By(by)
 		if id, known := c.ids[key]; known {
@@ -193,10 +226,10 @@ func (c *cache) id(key query.Key) uint32 {
 
 // trim forgets what is too old, and the oldest of the finest windows while
 // there is too much. Five minutes of each level stay.
-func (c *cache) trim() {
+func (c *History) trim() {
 	now, bytes := c.now(), 0
 	for i, l := range c.levels {
-		l.dropBefore(now.Add(-widths[i].keep).UnixNano())
+		l.dropBefore(now.Add(-c.keep(i)).UnixNano())
 		bytes += l.bytes
 	}
 	for i, l := range c.levels {
@@ -209,9 +242,9 @@ func (c *cache) trim() {
 }
 
 // covered is the time from which on a level is whole.
-func (c *cache) covered(level int) int64 {
+func (c *History) covered(level int) int64 {
 	l := c.levels[level]
-	from := max(c.loaded[level], c.since[level], l.floor(c.now().Add(-widths[level].keep).UnixNano())+l.step)
+	from := max(c.loaded[level], c.since[level], l.floor(c.now().Add(-c.keep(level)).UnixNano())+l.step)
 	if level == 0 {
 		return max(from, c.stream.Oldest())
 	}
@@ -219,7 +252,7 @@ func (c *cache) covered(level int) int64 {
 }
 
 // complete is the end of the last window that everything is counted of.
-func (c *cache) complete() int64 {
+func (c *History) complete() int64 {
 	now := c.now().UnixNano()
 	// 0 is before the first agent has promised anything.
 	if until, idle := c.progress.Until(); !idle && until > 0 {
@@ -230,7 +263,7 @@ func (c *cache) complete() int64 {
 
 // counted is the time before which everything is counted: what rates are over
 // where it lies within a window.
-func (c *cache) counted() int64 {
+func (c *History) counted() int64 {
 	now := c.now().UnixNano()
 	if until, idle := c.progress.Until(); !idle && until > 0 {
 		now = min(now, until)
@@ -240,7 +273,7 @@ func (c *cache) counted() int64 {
 
 // began is when measuring began, if that is still known, else 0, as
 // [query.Began] says.
-func (c *cache) began() int64 {
+func (c *History) began() int64 {
 	if c.stream.FirstSeq > 1 || c.stream.FirstTime.IsZero() {
 		return 0
 	}
@@ -254,14 +287,14 @@ type tally struct {
 }
 
 // count counts an interval of whole windows of five minutes.
-func (c *cache) count(i query.Interval) (n tally) {
+func (c *History) count(i query.Interval) (n tally) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var u unpacker
 	for at := middle.first; at < middle.end && !n.known; at++ {
 		if n.known = c.covered(at) <= i.FromNS; n.known {
 			s := c.cut(c.levels[at], i)
-			n.lost = s.lost()
+			n.lost = s.Lost()
 			for _, w := range s.windows {
 				if w != nil {
 					w.each(&u, nil, func(_ uint32, row *query.Row) { n.requests += row.Hist.Count })
@@ -272,28 +305,31 @@ func (c *cache) count(i query.Interval) (n tally) {
 	return n
 }
 
-// span is an interval of whole windows of one width.
-type span struct {
+// Span is an interval of whole windows of one width.
+type Span struct {
 	query.Interval
-	step    int64
-	since   int64 // the part that was measured, what rates are over
-	until   int64
+	Step    int64
+	Since   int64 // the part that was measured, what rates are over
+	Until   int64
 	windows []*window // in order; nil where nothing happened
 	series  []query.Key
-	missing string // why it isn't whole, "" if it is
+	Missing string // why it isn't whole, "" if it is
 }
 
-// covers is how long was measured.
-func (s *span) covers() time.Duration { return time.Duration(max(0, s.until-s.since)) }
+// Len is the number of windows.
+func (s *Span) Len() int { return len(s.windows) }
 
-// within is the part of window i that was measured.
-func (s *span) within(i int) time.Duration {
-	start := s.FromNS + int64(i)*s.step
-	return time.Duration(max(0, min(start+s.step, s.until)-max(start, s.since)))
+// Covers is how long was measured.
+func (s *Span) Covers() time.Duration { return time.Duration(max(0, s.Until-s.Since)) }
+
+// Within is the part of window i that was measured.
+func (s *Span) Within(i int) time.Duration {
+	start := s.FromNS + int64(i)*s.Step
+	return time.Duration(max(0, min(start+s.Step, s.Until)-max(start, s.Since)))
 }
 
-// table adds up what is wanted of windows from to to.
-func (s *span) table(by query.By, from, to int, wanted func(*query.Key) bool) *query.Table {
+// Table adds up what is wanted of windows from to to.
+func (s *Span) Table(by query.By, from, to int, wanted func(*query.Key) bool) *query.Table {
 	t := query.NewTable(by)
 	var u unpacker
 	shown := func(id uint32) bool { return wanted == nil || wanted(&s.series[id]) }
@@ -310,9 +346,9 @@ func (s *span) table(by query.By, from, to int, wanted func(*query.Key) bool) *q
 	return t
 }
 
-// lost is how many exchanges are known to be lost, at most: a lost kernel
+// Lost is how many exchanges are known to be lost, at most: a lost kernel
 // record may have been an exchange.
-func (s *span) lost() (n uint64) {
+func (s *Span) Lost() (n uint64) {
 	for _, w := range s.windows {
 		if w != nil {
 			for _, count := range w.losses {
@@ -328,9 +364,30 @@ const (
 	minColumns = 8   // of half an hour, where finer ones aren't read yet
 )
 
+// Show calls show with an interval: in the finest windows that are whole and not
+// too many. Nothing changes meanwhile. What is short and long ago is read from
+// the stream again.
+func (c *History) Show(ctx context.Context, i query.Interval, show func(*Span)) error {
+	c.mu.RLock()
+	level, fine := c.pick(i)
+	c.mu.RUnlock()
+	if fine && i.ToNS-i.FromNS <= int64(maxDetail) && c.bus.Connected() {
+		l, err := c.details.level(ctx, i)
+		if err == nil {
+			c.detailed(l, i, show)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+	c.view(level, i, show)
+	return nil
+}
+
 // pick chooses the level for an interval: the finest that is whole and not too
 // long. fine reports whether the interval deserves finer windows than those.
-func (c *cache) pick(i query.Interval) (level int, fine bool) {
+func (c *History) pick(i query.Interval) (level int, fine bool) {
 	length := i.ToNS - i.FromNS
 	for n, l := range c.levels {
 		if length/l.step <= maxColumns && c.covered(n) <= i.FromNS && (n < coarsest.first || length/l.step >= minColumns) {
@@ -346,45 +403,45 @@ func (c *cache) pick(i query.Interval) (level int, fine bool) {
 }
 
 // view calls show with an interval. Nothing changes meanwhile.
-func (c *cache) view(level int, i query.Interval, show func(*span)) {
+func (c *History) view(level int, i query.Interval, show func(*Span)) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := c.cut(c.levels[level], i)
 	if from := c.covered(level); from > s.FromNS+int64(time.Minute) { // the first minute of 24 hours always goes
 		switch {
 		case c.problem != "":
-			s.missing = c.problem
+			s.Missing = c.problem
 		case c.loaded[level] > s.FromNS:
-			s.missing = fmt.Sprintf("history is still being read: %.0f %%", 100*c.loading)
+			s.Missing = fmt.Sprintf("history is still being read: %.0f %%", 100*c.loading)
 		case c.since[level] > s.FromNS:
-			s.missing = fmt.Sprintf("before %s there was no room in memory (%d MiB)", clock(from), c.limit>>20)
+			s.Missing = fmt.Sprintf("before %s there was no room in memory (%d MiB)", clock(from), c.limit>>20)
 		default:
-			s.missing = fmt.Sprintf("older than %s has expired", clock(from))
+			s.Missing = fmt.Sprintf("older than %s has expired", clock(from))
 		}
 	}
 	show(s)
 }
 
 // detailed calls show with an interval of a level of its own.
-func (c *cache) detailed(l *level, i query.Interval, show func(*span)) {
+func (c *History) detailed(l *level, i query.Interval, show func(*Span)) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := c.cut(l, i)
 	if oldest := c.stream.Oldest(); s.FromNS < oldest {
-		s.missing = fmt.Sprintf("older than %s has expired", clock(oldest))
+		s.Missing = fmt.Sprintf("older than %s has expired", clock(oldest))
 	}
 	show(s)
 }
 
-// cut makes a span of a level's windows. The lock is held.
-func (c *cache) cut(l *level, i query.Interval) *span {
-	s := &span{Interval: query.Interval{FromNS: l.floor(i.FromNS), ToNS: l.floor(i.ToNS + l.step - 1)}, step: l.step}
+// cut makes a Span of a level's windows. The lock is held.
+func (c *History) cut(l *level, i query.Interval) *Span {
+	s := &Span{Interval: query.Interval{FromNS: l.floor(i.FromNS), ToNS: l.floor(i.ToNS + l.step - 1)}, Step: l.step}
 	s.series = slices.Clip(c.series)
 	for start := s.FromNS; start < s.ToNS; start += l.step {
 		s.windows = append(s.windows, l.windows[start])
 	}
-	s.until = min(s.ToNS, c.counted())
-	s.since = max(s.FromNS, min(c.began(), s.until))
+	s.Until = min(s.ToNS, c.counted())
+	s.Since = max(s.FromNS, min(c.began(), s.Until))
 	return s
 }
 

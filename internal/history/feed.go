@@ -1,11 +1,10 @@
-package gateway
+package history
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -26,25 +25,17 @@ const (
 	lookAt   = time.Minute // how often the stream's first message is looked at
 )
 
-// feed reads WEIR_LATENCY into a cache.
-type feed struct {
-	bus     *bus.Conn
-	cache   *cache
-	metrics *metrics
-	log     *slog.Logger
-}
-
-// run reads until ctx ends. When the stream goes away or is made anew it
+// Run reads until ctx ends. When the stream goes away or is made anew it
 // begins again.
-func (f *feed) run(ctx context.Context) error {
+func (c *History) Run(ctx context.Context) error {
 	for {
-		err := f.read(ctx)
+		err := c.read(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		f.log.Warn("reading_again", "stream", proto.StreamLatency, "error", err)
-		f.cache.reset()
-		f.cache.say(err)
+		c.log.Warn("reading_again", "stream", proto.StreamLatency, "error", err)
+		c.reset()
+		c.say(err)
 		select {
 		case <-time.After(tryAgain):
 		case <-ctx.Done():
@@ -54,7 +45,7 @@ func (f *feed) run(ctx context.Context) error {
 }
 
 // say notes why nothing can be read.
-func (c *cache) say(err error) {
+func (c *History) say(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.problem = ""; err != nil {
@@ -63,40 +54,40 @@ func (c *cache) say(err error) {
 	c.notify()
 }
 
-func (f *feed) read(ctx context.Context) error {
-	partitions, err := f.bus.Partitions(ctx)
+func (c *History) read(ctx context.Context) error {
+	partitions, err := c.bus.Partitions(ctx)
 	if err != nil {
 		return err
 	}
-	if err := f.look(ctx); err != nil {
+	if err := c.look(ctx); err != nil {
 		return err
 	}
-	last, err := f.bus.LastMessages(ctx, proto.StreamLatency, proto.SubjectsCommit)
+	last, err := c.bus.LastMessages(ctx, proto.StreamLatency, proto.SubjectsCommit)
 	if err != nil {
 		return err
 	}
-	now := f.cache.now()
-	began, err := query.Began(ctx, f.bus, f.cache.stream, proto.SubjectsLatency)
+	now := c.now()
+	began, err := query.Began(ctx, c.bus, c.stream, proto.SubjectsLatency)
 	if err != nil {
 		return err
 	}
-	cut, end, err := f.split(ctx, now)
+	cut, end, err := c.split(ctx, now)
 	if err != nil {
 		return err
 	}
-	f.cache.begin(partitions, last, began)
-	next, since, err := f.recent(ctx, cut)
+	c.begin(partitions, last, began)
+	next, since, err := c.recent(ctx, cut)
 	if err != nil {
 		return err
 	}
-	f.cache.recentRead(since.Add(early).UnixNano())
+	c.recentRead(since.Add(early).UnixNano())
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return f.follow(ctx, next) })
+	g.Go(func() error { return c.follow(ctx, next) })
 	if end != nil {
-		g.Go(func() error { return f.rollups(ctx, now, end) })
-		g.Go(func() error { return f.history(ctx, now.Add(-widths[0].keep-early), cut, finest) })
+		g.Go(func() error { return c.rollups(ctx, now, end) })
+		g.Go(func() error { return c.history(ctx, now.Add(-widths[0].keep-early), cut, finest) })
 	} else {
-		g.Go(func() error { return f.history(ctx, now.Add(-kept-early), cut, allLevels) })
+		g.Go(func() error { return c.history(ctx, now.Add(-Kept-early), cut, allLevels) })
 	}
 	g.Go(func() error {
 		for {
@@ -105,8 +96,8 @@ func (f *feed) read(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			if err := f.look(ctx); err != nil && ctx.Err() == nil {
-				f.log.Debug("stream_not_seen", "error", err) // who follows it finds out what that means
+			if err := c.look(ctx); err != nil && ctx.Err() == nil {
+				c.log.Debug("stream_not_seen", "error", err) // who follows it finds out what that means
 			}
 		}
 	})
@@ -114,7 +105,7 @@ func (f *feed) read(ctx context.Context) error {
 }
 
 // begin starts with the newest commit records. All else is read later.
-func (c *cache) begin(partitions int, commits []bus.Message, began int64) {
+func (c *History) begin(partitions int, commits []bus.Message, began int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.progress, c.loading, c.problem = query.NewProgress(partitions), 0, ""
@@ -131,18 +122,18 @@ func (c *cache) begin(partitions int, commits []bus.Message, began int64) {
 }
 
 // look finds out where the streams begin now.
-func (f *feed) look(ctx context.Context) error {
-	info, err := f.bus.StreamInfo(ctx, proto.StreamLatency)
+func (c *History) look(ctx context.Context) error {
+	info, err := c.bus.StreamInfo(ctx, proto.StreamLatency)
 	if err != nil {
 		return err
 	}
 	oldest := info.Oldest()
-	if rollup, err := f.bus.StreamInfo(ctx, proto.StreamRollup); err == nil && rollup.Oldest() > 0 {
+	if rollup, err := c.bus.StreamInfo(ctx, proto.StreamRollup); err == nil && rollup.Oldest() > 0 {
 		oldest = min(oldest, rollup.Oldest())
 	}
-	f.cache.mu.Lock()
-	f.cache.stream, f.cache.oldest = info, oldest
-	f.cache.mu.Unlock()
+	c.mu.Lock()
+	c.stream, c.oldest = info, oldest
+	c.mu.Unlock()
 	return nil
 }
 
@@ -151,15 +142,15 @@ var subjects = []string{proto.SubjectsLatency, proto.SubjectsCommit}
 // split is where what is followed begins, about ten minutes ago: a sequence of
 // WEIR_LATENCY. If it is the position of a commit of minutes, that is end, and
 // the history before is in the minutes up to it.
-func (f *feed) split(ctx context.Context, now time.Time) (cut uint64, end *query.Rollup, err error) {
-	if cut, err = f.firstAfter(ctx, now.Add(-recent)); err != nil {
+func (c *History) split(ctx context.Context, now time.Time) (cut uint64, end *query.Rollup, err error) {
+	if cut, err = c.firstAfter(ctx, now.Add(-recent)); err != nil {
 		return 0, nil, err
 	}
-	last, err := query.LastRollup(ctx, f.bus, proto.Minutes)
+	last, err := query.LastRollup(ctx, c.bus, proto.Minutes)
 	if err != nil || last == nil || last.Record.Position.Seq < cut {
 		return cut, nil, err // they are far behind
 	}
-	err = query.Rollups(ctx, f.bus, proto.Minutes, proto.Minutes.Commit, now.Add(-recent), proto.Position{}, func(r *query.Rollup) bool {
+	err = query.Rollups(ctx, c.bus, proto.Minutes, proto.Minutes.Commit, now.Add(-recent), proto.Position{}, func(r *query.Rollup) bool {
 		if r.Sequence > last.Record.AnewAfter && r.Record.Position.Seq >= cut {
 			end = r
 		}
@@ -174,33 +165,33 @@ func (f *feed) split(ctx context.Context, now time.Time) (cut uint64, end *query
 
 // rollups reads the sums of what WEIR_LATENCY holds, up to a commit of minutes:
 // the half hours, so that 24 hours are there at once, then all minutes.
-func (f *feed) rollups(ctx context.Context, now time.Time, end *query.Rollup) error {
-	started, since := f.cache.now(), now.Add(-kept-early)
-	took := func() string { return f.cache.now().Sub(started).Round(time.Millisecond).String() }
+func (c *History) rollups(ctx context.Context, now time.Time, end *query.Rollup) error {
+	started, since := c.now(), now.Add(-Kept-early)
+	took := func() string { return c.now().Sub(started).Round(time.Millisecond).String() }
 	void := end.Record.AnewAfter
 	minutes := func(from proto.Position, levels part, taken func(*query.Rollup)) error {
-		return query.Rollups(ctx, f.bus, proto.Minutes, proto.Minutes.Subjects, since, from, func(r *query.Rollup) bool {
+		return query.Rollups(ctx, c.bus, proto.Minutes, proto.Minutes.Subjects, since, from, func(r *query.Rollup) bool {
 			if r.Sequence > void {
-				f.cache.takeRollup(r, levels)
+				c.takeRollup(r, levels)
 				taken(r)
 			}
 			return r.Sequence < end.Sequence
 		})
 	}
 	levels := coarser
-	last, err := query.LastRollup(ctx, f.bus, proto.HalfHours)
+	last, err := query.LastRollup(ctx, c.bus, proto.HalfHours)
 	if err != nil {
 		return err
 	}
 	if last != nil && last.Record.Position.Seq > void {
 		var from proto.Position
-		err := query.Rollups(ctx, f.bus, proto.HalfHours, proto.HalfHours.Subjects, since, from, func(r *query.Rollup) bool {
+		err := query.Rollups(ctx, c.bus, proto.HalfHours, proto.HalfHours.Subjects, since, from, func(r *query.Rollup) bool {
 			if r.Record.Position.Seq > end.Sequence+1 {
 				return false
 			}
 			if r.Sequence > last.Record.AnewAfter {
 				from = r.Record.Position
-				f.cache.takeRollup(r, coarsest)
+				c.takeRollup(r, coarsest)
 			}
 			return r.Sequence < last.Sequence
 		})
@@ -211,31 +202,31 @@ func (f *feed) rollups(ctx context.Context, now time.Time, end *query.Rollup) er
 			return err
 		}
 		levels = middle
-		f.cache.historyRead(coarsest)
-		f.log.Info("half_hours_read", "took", took())
+		c.historyRead(coarsest)
+		c.log.Info("half_hours_read", "took", took())
 	}
 	commits := 0
 	err = minutes(proto.Position{}, levels, func(r *query.Rollup) {
 		if commits++; commits%16 == 0 {
-			f.cache.progressed(max(0, float64(r.Record.LogNS-now.Add(-kept).UnixNano())/float64(kept)))
+			c.progressed(max(0, float64(r.Record.LogNS-now.Add(-Kept).UnixNano())/float64(Kept)))
 		}
 	})
 	if err != nil {
 		return err
 	}
-	f.cache.historyRead(levels)
-	f.log.Info("minutes_read", "commits", commits, "took", took())
+	c.historyRead(levels)
+	c.log.Info("minutes_read", "commits", commits, "took", took())
 	return nil
 }
 
 // firstAfter is the sequence of the first message stored at a time or later;
 // one above the last if there is none.
-func (f *feed) firstAfter(ctx context.Context, at time.Time) (uint64, error) {
-	info, err := f.bus.StreamInfo(ctx, proto.StreamLatency)
+func (c *History) firstAfter(ctx context.Context, at time.Time) (uint64, error) {
+	info, err := c.bus.StreamInfo(ctx, proto.StreamLatency)
 	if err != nil {
 		return 0, err
 	}
-	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: at, StopAtEnd: true})
+	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: at, StopAtEnd: true})
 	if err != nil {
 		return 0, err
 	}
@@ -249,13 +240,13 @@ func (f *feed) firstAfter(ctx context.Context, at time.Time) (uint64, error) {
 
 // recent reads from a sequence on what there is. It returns where to go on, and
 // when the first of it was stored.
-func (f *feed) recent(ctx context.Context, from uint64) (next uint64, since time.Time, err error) {
-	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from, StopAtEnd: true})
+func (c *History) recent(ctx context.Context, from uint64) (next uint64, since time.Time, err error) {
+	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from, StopAtEnd: true})
 	if err != nil {
 		return 0, since, err
 	}
 	defer r.Close()
-	for next, since = from, f.cache.now(); ; {
+	for next, since = from, c.now(); ; {
 		m, err := r.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			return next, since, nil
@@ -263,7 +254,7 @@ func (f *feed) recent(ctx context.Context, from uint64) (next uint64, since time
 		if err != nil {
 			return 0, since, err
 		}
-		f.take(&m, allLevels, true)
+		c.tryTake(&m, allLevels, true)
 		next = m.Sequence + 1
 		if m.Time.Before(since) {
 			since = m.Time
@@ -272,7 +263,7 @@ func (f *feed) recent(ctx context.Context, from uint64) (next uint64, since time
 }
 
 // recentRead says that what lies after a time is read.
-func (c *cache) recentRead(after int64) {
+func (c *History) recentRead(after int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.loaded {
@@ -282,8 +273,8 @@ func (c *cache) recentRead(after int64) {
 }
 
 // follow reads from a sequence on, for ever.
-func (f *feed) follow(ctx context.Context, from uint64) error {
-	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from})
+func (c *History) follow(ctx context.Context, from uint64) error {
+	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from})
 	if err != nil {
 		return err
 	}
@@ -293,18 +284,18 @@ func (f *feed) follow(ctx context.Context, from uint64) error {
 		if err != nil {
 			return err
 		}
-		f.take(&m, allLevels, true)
+		c.tryTake(&m, allLevels, true)
 	}
 }
 
 // history reads what was stored from a time on, up to a sequence.
-func (f *feed) history(ctx context.Context, from time.Time, to uint64, levels part) error {
-	r, err := f.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: from, StopAtEnd: true})
+func (c *History) history(ctx context.Context, from time.Time, to uint64, levels part) error {
+	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: from, StopAtEnd: true})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	started := f.cache.now()
+	started := c.now()
 	var first, read uint64
 	for {
 		m, err := r.Next(ctx)
@@ -317,17 +308,17 @@ func (f *feed) history(ctx context.Context, from time.Time, to uint64, levels pa
 		if first == 0 {
 			first = m.Sequence
 		}
-		f.take(&m, levels, false)
+		c.tryTake(&m, levels, false)
 		if read++; read%1024 == 0 && levels == allLevels {
-			f.cache.progressed(float64(m.Sequence-first) / float64(to-first))
+			c.progressed(float64(m.Sequence-first) / float64(to-first))
 		}
 	}
-	f.cache.historyRead(levels)
-	f.log.Info("history_read", "messages", read, "took", f.cache.now().Sub(started).Round(time.Millisecond).String())
+	c.historyRead(levels)
+	c.log.Info("history_read", "messages", read, "took", c.now().Sub(started).Round(time.Millisecond).String())
 	return nil
 }
 
-func (c *cache) progressed(share float64) {
+func (c *History) progressed(share float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.loading = share
@@ -335,7 +326,7 @@ func (c *cache) progressed(share float64) {
 	c.notify()
 }
 
-func (c *cache) historyRead(levels part) {
+func (c *History) historyRead(levels part) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := levels.first; i < levels.end; i++ {
@@ -348,10 +339,10 @@ func (c *cache) historyRead(levels part) {
 	c.notify()
 }
 
-// take counts what can't be read instead of stopping: the rest can.
-func (f *feed) take(m *bus.Message, to part, live bool) {
-	if err := f.cache.take(m, to, live); err != nil {
-		f.metrics.undecodable.Inc()
-		f.log.Debug("message_skipped", "error", fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err))
+// tryTake counts what can't be read instead of stopping: the rest can.
+func (c *History) tryTake(m *bus.Message, to part, live bool) {
+	if err := c.take(m, to, live); err != nil {
+		c.undecodable.Add(1)
+		c.log.Debug("message_skipped", "error", fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err))
 	}
 }

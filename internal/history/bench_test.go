@@ -1,4 +1,4 @@
-package gateway
+package history
 
 import (
 	"context"
@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirstream/weir/aggregator"
 	"github.com/weirstream/weir/internal/bus"
@@ -41,7 +39,7 @@ func messages(start time.Time, n int) (out []*proto.Latency) {
 // 24 hours of 1,000 series are 8.64 million.
 func BenchmarkTake(b *testing.B) {
 	now := time.Unix(1_800_000_000, 0)
-	c := newCache(1<<30, func() time.Time { return now })
+	c := empty(1<<30, now)
 	all := messages(now.Add(-time.Minute), 30)
 	for b.Loop() {
 		for _, l := range all {
@@ -53,43 +51,35 @@ func BenchmarkTake(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchSeries, "ns/delta")
 }
 
-// BenchmarkOpen is the answer to a viewer who opens all services of an interval
-// of 1,000 series, and one service.
+// BenchmarkOpen is the sums of all services over an interval of 1,000 series, and
+// of one service.
 func BenchmarkOpen(b *testing.B) {
 	now := time.Unix(1_800_000_000, 0)
-	c := newCache(1<<30, func() time.Time { return now })
-	for i, l := range c.levels {
-		for start := now.Add(-widths[i].keep + time.Duration(l.step)); start.Before(now); start = start.Add(time.Duration(l.step)) {
-			for _, m := range messages(start, 30) {
-				for n := range m.Points {
-					l.add(c.id(query.NewKey(m, &m.Points[n])), &m.Points[n])
-				}
-			}
-		}
-	}
+	c := filled(50, 20, now)
 	for _, last := range []time.Duration{5 * time.Minute, time.Hour, 24 * time.Hour} {
 		i := query.Interval{FromNS: now.Add(-last).UnixNano(), ToNS: now.UnixNano()}
-		level, _ := c.pick(i)
-		b.Run(fmt.Sprintf("services/last=%s", last), func(b *testing.B) {
-			for b.Loop() {
-				c.view(level, i, func(s *span) { marshal(services(s, query.Selection{Side: "server"})) })
-			}
-		})
-		b.Run(fmt.Sprintf("service/last=%s", last), func(b *testing.B) {
-			w := query.Workload{Namespace: "host", Name: "workload7", Kind: "process"}
-			for b.Loop() {
-				c.view(level, i, func(s *span) { marshal(service(s, w, proto.SideServer)) })
-			}
-		})
+		for what, wanted := range map[string]func(*query.Key) bool{
+			"services": nil,
+			"service":  func(k *query.Key) bool { return k.Workload == "workload7" },
+		} {
+			b.Run(fmt.Sprintf("%s/last=%s", what, last), func(b *testing.B) {
+				for b.Loop() {
+					err := c.Show(b.Context(), i, func(s *Span) {
+						if n := len(s.Table(query.By{}, 0, s.Len(), wanted).Rows()); s.Missing != "" || n == 0 {
+							b.Fatal(n, s.Missing)
+						}
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
-	bytes := 0
-	for _, l := range c.levels {
-		bytes += l.bytes
-	}
-	b.Logf("%d MiB in memory", bytes>>20)
+	b.Logf("%d MiB in memory", c.State().Bytes>>20)
 }
 
-// BenchmarkJoin is a gateway that starts when the streams hold 24 hours of 1,000
+// BenchmarkJoin is a history that starts when the streams hold 24 hours of 1,000
 // series: until it has read all of it, and until it can show 24 hours. The minutes
 // are in WEIR_ROLLUP, and an aggregator has summed them into WEIR_HISTORY.
 func BenchmarkJoin(b *testing.B) {
@@ -125,7 +115,7 @@ func BenchmarkJoin(b *testing.B) {
 	rollup := open(proto.StreamRollup, proto.SubjectRollupCommit)
 	const minutes = 24 * 60
 	for n := range uint64(minutes) {
-		at := now.Add(time.Duration(n) * time.Minute).Add(-kept).Truncate(time.Minute)
+		at := now.Add(time.Duration(n) * time.Minute).Add(-Kept).Truncate(time.Minute)
 		var parts []bus.Part
 		for _, l := range messages(at, 60) {
 			l.V = 1
@@ -150,22 +140,19 @@ func BenchmarkJoin(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
 	rollUp(b, server.URL)
 	var shown time.Duration
 	for b.Loop() {
 		started := time.Now()
-		of24h := query.Interval{FromNS: started.Add(-kept).UnixNano(), ToNS: started.UnixNano()}
+		of24h := query.Interval{FromNS: started.Add(-Kept).UnixNano(), ToNS: started.UnixNano()}
 		ctx, cancel := context.WithCancel(b.Context())
-		cache := newCache(1<<30, time.Now)
-		g := &gateway{bus: c, cache: cache, tap: newTap(c, log), answers: newAnswers()}
-		f := &feed{c, cache, newMetrics(prometheus.NewRegistry(), g), log}
+		h := New(Config{Bus: c, Bytes: 1 << 30}, slog.New(slog.DiscardHandler))
 		done := make(chan error, 1)
-		go func() { done <- f.run(ctx) }()
-		for g.live().Loaded < 1 {
-			changed, _ := cache.change()
-			cache.view(coarsest.first, of24h, func(s *span) {
-				if s.missing == "" && of24h.FromNS > 0 {
+		go func() { done <- h.Run(ctx) }()
+		for h.State().Loaded < 1 {
+			changed, _ := h.Changed()
+			h.view(coarsest.first, of24h, func(s *Span) {
+				if s.Missing == "" && of24h.FromNS > 0 {
 					shown += time.Since(started)
 					of24h = query.Interval{}
 				}
@@ -187,7 +174,7 @@ func BenchmarkJoin(b *testing.B) {
 
 	// Up to the last half hour: all was stored just now, so that a part of it
 	// can't be found by its time.
-	options := query.Options{Interval: query.Interval{FromNS: now.Add(-kept).UnixNano(), ToNS: query.Floor(now.UnixNano(), proto.HistoryNS)}, Now: now}
+	options := query.Options{Interval: query.Interval{FromNS: now.Add(-Kept).UnixNano(), ToNS: query.Floor(now.UnixNano(), proto.HistoryNS)}, Now: now}
 	started := time.Now()
 	result, err := query.Latency(b.Context(), c, options)
 	if err != nil {

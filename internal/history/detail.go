@@ -1,4 +1,4 @@
-package gateway
+package history
 
 import (
 	"context"
@@ -28,7 +28,7 @@ const (
 // that all viewers share.
 type details struct {
 	bus   *bus.Conn
-	cache *cache
+	cache *History
 	slots chan struct{}
 
 	mu     sync.Mutex
@@ -44,7 +44,7 @@ type chunk struct {
 	used  time.Time
 }
 
-func newDetails(c *bus.Conn, cache *cache) *details {
+func newDetails(c *bus.Conn, cache *History) *details {
 	return &details{bus: c, cache: cache, slots: make(chan struct{}, chunksAtATime), chunks: map[int64]*chunk{}}
 }
 

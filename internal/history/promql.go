@@ -1,4 +1,4 @@
-package gateway
+package history
 
 import (
 	"context"
@@ -11,26 +11,23 @@ import (
 	"github.com/weirstream/weir/internal/query"
 )
 
-// history is the cache as PromQL sees it: each part of the past in the finest
-// windows that are kept of it, unless the question needs no such fine ones.
-type history struct{ *cache }
-
 // piece is a window of a level.
 type piece struct {
 	level    int
 	from, to int64
 }
 
-// Select takes what is asked for out of the cache, packed as it is, so that the
-// cache isn't held up while the engine works.
-func (c history) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
+// Select takes what is asked for out of the history, each part of it in the
+// finest windows that are kept of it unless the question needs no such fine ones,
+// and packed as it is: nobody is held up while the engine works.
+func (c *History) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	end := min(ask.Interval.ToNS, c.complete())
 	origin := c.origin()
 	from := max(origin, c.edge(min(ask.Interval.FromNS, end), ask.WidthNS))
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
-	t := &taking{cache: c.cache, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}}
+	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
 		t.before(p)
 	}
@@ -43,7 +40,7 @@ func (c history) Select(_ context.Context, ask promql.Ask) (*promql.Answer, erro
 
 // origin is where counters begin: with the history of the coarsest level that
 // has any.
-func (c history) origin() int64 {
+func (c *History) origin() int64 {
 	first := int64(math.MaxInt64)
 	for i, l := range c.levels {
 		first = min(first, l.floor(c.covered(i)+l.step-1))
@@ -52,7 +49,7 @@ func (c history) origin() int64 {
 }
 
 // edge is the start of the window that a time is in.
-func (c history) edge(ns, width int64) int64 {
+func (c *History) edge(ns, width int64) int64 {
 	level := c.at(width, func(l *level) int64 { return l.floor(ns) })
 	if level < 0 {
 		return ns
@@ -63,7 +60,7 @@ func (c history) edge(ns, width int64) int64 {
 // at chooses the level of a window: the coarsest that isn't wider than wanted,
 // else the finest that is kept; -1 if none is. start is the window's start at a
 // level, below 0 if it has none there.
-func (c history) at(width int64, start func(*level) int64) int {
+func (c *History) at(width int64, start func(*level) int64) int {
 	best := -1
 	for i, l := range c.levels {
 		if c.covered(i) <= start(l) && (best < 0 || l.step <= width) {
@@ -74,7 +71,7 @@ func (c history) at(width int64, start func(*level) int64) int {
 }
 
 // pieces are the windows from one time to another, without gaps.
-func (c history) pieces(from, to, width int64) (out []piece) {
+func (c *History) pieces(from, to, width int64) (out []piece) {
 	for from < to {
 		level := c.at(width, func(l *level) int64 {
 			if l.floor(from) != from || from+l.step > to {
@@ -92,7 +89,7 @@ func (c history) pieces(from, to, width int64) (out []piece) {
 }
 
 // missingBefore says why counters don't begin where they are asked to.
-func (c history) missingBefore(ns, origin int64) string {
+func (c *History) missingBefore(ns, origin int64) string {
 	if began := c.began(); ns >= origin || began > 0 && origin <= began {
 		return ""
 	}
@@ -104,7 +101,7 @@ func (c history) missingBefore(ns, origin int64) string {
 
 // taking is an answer in the making.
 type taking struct {
-	*cache
+	*History
 	ask    promql.Ask
 	out    *promql.Answer
 	known  []seen // by series
@@ -129,7 +126,7 @@ func (t *taking) series(id uint32) *packed {
 	s := &t.known[id]
 	if !s.asked {
 		s.asked = true
-		if key := t.cache.series[id]; t.ask.Wanted(&key) {
+		if key := t.History.series[id]; t.ask.Wanted(&key) {
 			s.packed = &packed{Series: promql.Series{Key: key}}
 		}
 	}

@@ -1,4 +1,4 @@
-package gateway
+package history
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ func BenchmarkPromQL(b *testing.B) {
 	now := time.Unix(1_800_000_000, 0)
 	for _, size := range []struct{ workloads, series int }{{100, 1}, {50, 20}} {
 		c := filled(size.workloads, size.series, now)
-		engine := promql.New(history{c}, 1)
+		engine := promql.New(c, 1)
 		of := fmt.Sprintf("series=%d", size.workloads*size.series)
 		instant := func(name, expr string) {
 			b.Run(of+"/"+name, func(b *testing.B) {
@@ -50,14 +50,14 @@ func BenchmarkPromQL(b *testing.B) {
 }
 
 // filled is a cache with all levels full of a request in each window of each series.
-func filled(workloads, series int, now time.Time) *cache {
-	c := newCache(1<<30, func() time.Time { return now })
+func filled(workloads, series int, now time.Time) *History {
+	c := empty(1<<30, now)
 	for i := range c.loaded {
 		c.loaded[i] = 0
 	}
 	all := messages(now, 30)
 	for i, l := range c.levels {
-		for start := now.Add(-widths[i].keep + time.Duration(l.step)); start.Before(now); start = start.Add(time.Duration(l.step)) {
+		for start := now.Add(-c.keep(i) + time.Duration(l.step)); start.Before(now); start = start.Add(time.Duration(l.step)) {
 			for w := range workloads {
 				m := *all[w%len(all)]
 				m.Workload = fmt.Sprint("workload", w)

@@ -1,6 +1,7 @@
-package gateway
+package history
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -59,6 +60,11 @@ func TestLevelSumsDeltas(t *testing.T) {
 	}
 }
 
+// empty is a history that nobody fills.
+func empty(bytes int, now time.Time) *History {
+	return New(Config{Bytes: bytes, Now: func() time.Time { return now }}, slog.New(slog.DiscardHandler))
+}
+
 // delta is a message of one workload with a point.
 func delta(workload, route string, start time.Time) *proto.Latency {
 	p := proto.Point{
@@ -75,7 +81,7 @@ func delta(workload, route string, start time.Time) *proto.Latency {
 // when on it is whole, and keeps counting everything in the others.
 func TestCacheIsBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	c := newCache(250_000, func() time.Time { return now })
+	c := empty(250_000, now)
 	for ago := 50 * time.Minute; ago > 0; ago -= 10 * time.Second {
 		for _, w := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 			l := delta(w, "/", now.Add(-ago))
@@ -97,18 +103,18 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("windows were dropped before %v", c.since)
 	}
 	all := query.Interval{FromNS: now.Add(-time.Hour).UnixNano(), ToNS: now.UnixNano()}
-	c.view(0, all, func(s *span) {
-		if s.missing == "" {
+	c.view(0, all, func(s *Span) {
+		if s.Missing == "" {
 			t.Error("windows were dropped, and nothing is missing")
 		}
 	})
-	c.view(2, all, func(s *span) {
+	c.view(2, all, func(s *Span) {
 		var n uint64
-		for _, r := range s.table(query.By{}, 0, len(s.windows), nil).Rows() {
+		for _, r := range s.Table(query.By{}, 0, len(s.windows), nil).Rows() {
 			n += r.Hist.Count
 		}
-		if n != 8*300 || s.missing != "" {
-			t.Errorf("%d of %d values, missing: %q", n, 8*300, s.missing)
+		if n != 8*300 || s.Missing != "" {
+			t.Errorf("%d of %d values, missing: %q", n, 8*300, s.Missing)
 		}
 	})
 	if level, _ := c.pick(query.Interval{FromNS: now.Add(-40 * time.Minute).UnixNano(), ToNS: now.UnixNano()}); level != 1 {
@@ -118,7 +124,7 @@ func TestCacheIsBounded(t *testing.T) {
 
 // Names without end merge: what tells apart the most goes first.
 func TestSeriesAreBounded(t *testing.T) {
-	c := newCache(1<<30, time.Now)
+	c := empty(1<<30, time.Now())
 	c.series = make([]query.Key, maxSeries-1)
 	first := c.id(query.Key{Workload: "w", Operation: "GET /1", Status: "200", PeerWorkload: "p"})
 	second := c.id(query.Key{Workload: "w", Operation: "GET /2", Status: "200", PeerWorkload: "p"})
