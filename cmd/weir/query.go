@@ -58,7 +58,7 @@ there once everything in it is counted.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.query(cmd.Context(), f, args[0]) },
 	}
-	f.timeFlags.add(cmd, 0)
+	f.add(cmd, 0)
 	cmd.Flags().StringVar(&f.step, "step", "", "time between two values of a course (default a sixtieth of it, at least 10s)")
 	cmd.Flags().StringVarP(&f.format, "output", "o", "table", "table, json, ndjson (an object a line), or graph")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(

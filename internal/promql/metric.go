@@ -3,6 +3,7 @@ package promql
 import (
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/weirstream/weir/histogram"
@@ -57,7 +58,7 @@ func histogramOf(r *query.Row, wait bool) *histogram.Histogram {
 // labelsOf are a key's labels under a metric's name; le is "" for none.
 func labelsOf(b *labels.ScratchBuilder, name, le string, own []query.Label) labels.Labels {
 	b.Reset()
-	b.Add(labels.MetricName, name)
+	b.Add(model.MetricNameLabel, name)
 	if le != "" {
 		b.Add(labels.BucketLabel, le)
 	}
@@ -82,7 +83,7 @@ func Metrics() map[string]Metadata {
 	}
 	for side, help := range map[proto.Side]string{
 		proto.SideServer: "Time from the arrival of a request at the server's host to the last byte of its response.",
-		proto.SideClient: "Time from the first byte of a request that left the client's host to the last byte of its response.",
+		proto.SideClient: "Time from the first byte of a request that leaves the client to its process having read the last byte of the response.",
 	} {
 		k := query.Key{Side: side, Protocol: "http"}
 		for _, f := range formsOf(&k) {

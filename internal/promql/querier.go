@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -154,7 +155,7 @@ func newMatching(matchers []*labels.Matcher) *matching {
 // metric reports whether the matchers allow a metric's name.
 func (m *matching) metric(name string) bool {
 	for _, x := range m.matchers {
-		if x.Name == labels.MetricName && !x.Matches(name) {
+		if x.Name == model.MetricNameLabel && !x.Matches(name) {
 			return false
 		}
 	}
@@ -179,7 +180,7 @@ func (m *matching) wanted(k *query.Key) bool {
 	}
 	own := k.Labels()
 	for _, x := range m.matchers {
-		if x.Name == labels.MetricName || x.Name == labels.BucketLabel {
+		if x.Name == model.MetricNameLabel || x.Name == labels.BucketLabel {
 			continue
 		}
 		value := ""

@@ -124,7 +124,7 @@ func (s Streams) plan(ctx context.Context, ask Ask) (*reading, error) {
 func (r *reading) cut(from, to int64) {
 	widths := []int64{int64(lookback), proto.RollupNS, proto.WindowNS}
 	wanted := func(at, w int64) bool {
-		least := int64(proto.WindowNS)
+		least := proto.WindowNS
 		if at < r.border {
 			least = proto.RollupNS
 		}

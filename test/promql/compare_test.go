@@ -139,7 +139,7 @@ func (r *random) prometheus(t *testing.T) storage.Queryable {
 func (r *random) append(t *testing.T, app storage.Appender, key query.Key, part string, rows []*query.Row, of func(*query.Row) *histogram.Histogram) {
 	name := "http_" + key.Side.String() + part + "duration_seconds"
 	series := func(name string, more ...string) labels.Labels {
-		l := append([]string{labels.MetricName, name}, more...)
+		l := append([]string{"__name__", name}, more...)
 		for _, own := range key.Labels() {
 			l = append(l, own.Name, own.Value)
 		}
