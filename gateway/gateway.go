@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirstream/weir/gateway/export"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/status"
 )
@@ -37,6 +38,7 @@ type gateway struct {
 	cache    *cache
 	details  *details
 	tap      *tap
+	exporter *export.Exporter
 	answers  *answers
 	metrics  *metrics
 	log      *slog.Logger
@@ -55,6 +57,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
 	g.details = newDetails(cfg.Bus, g.cache)
+	g.exporter = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry}, log)
 	g.metrics = newMetrics(cfg.Registry, g)
 	status.RegisterBus(cfg.Registry, "gateway", cfg.Bus)
 	handler, err := g.handler(cfg)
@@ -66,6 +69,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return (&feed{g.bus, g.cache, g.metrics, log}).run(ctx) })
 	work.Go(func() error { return g.tap.run(ctx) })
+	work.Go(func() error { return g.exporter.Run(ctx) })
 	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
 	return work.Wait()
 }

@@ -1,0 +1,147 @@
+package export
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	// unwanted is how long counting goes on when nobody asks for the counts. It
+	// starts with the gateway, so that a scraper that is there misses nothing.
+	unwanted = 15 * time.Minute
+
+	lookEach = time.Second // whether it is still wanted
+	tryAgain = time.Second
+)
+
+// Config is what an exporter needs.
+type Config struct {
+	Bus      *bus.Conn
+	Registry prometheus.Registerer // for what it says of itself
+
+	// Unwanted is how long counting goes on when nobody scrapes; 0 is 15 minutes.
+	Unwanted time.Duration
+}
+
+// Exporter counts WEIR_LATENCY for those who want sums that only rise. It is an
+// [http.Handler] that answers scrapes.
+type Exporter struct {
+	cfg     Config
+	log     *slog.Logger
+	table   *table
+	metrics *metrics
+	scrapes http.Handler
+
+	counting  atomic.Bool
+	asked     chan struct{} // wakes who waits to be asked
+	lastAsked atomic.Int64  // unix nanoseconds
+}
+
+// New makes an exporter, which [Exporter.Run] runs.
+func New(cfg Config, log *slog.Logger) *Exporter {
+	cfg.Unwanted = cmp.Or(cfg.Unwanted, unwanted)
+	e := &Exporter{cfg: cfg, log: log, table: newTable(maxSeries, time.Now), asked: make(chan struct{}, 1)}
+	e.metrics = newMetrics(cfg.Registry, e.table)
+	e.scrapes = handler(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		e.ask()
+		return e.table.families(), nil
+	}))
+	return e
+}
+
+// ServeHTTP answers a scrape.
+func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.scrapes.ServeHTTP(w, r) }
+
+// ask says that somebody wants to know.
+func (e *Exporter) ask() {
+	e.lastAsked.Store(time.Now().UnixNano())
+	select {
+	case e.asked <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Exporter) wanted() bool { return time.Since(time.Unix(0, e.lastAsked.Load())) < e.cfg.Unwanted }
+
+// Counting reports whether what is stored from now on will be counted.
+func (e *Exporter) Counting() bool { return e.counting.Load() }
+
+// Run counts until ctx ends.
+func (e *Exporter) Run(ctx context.Context) error {
+	e.lastAsked.Store(time.Now().UnixNano())
+	for {
+		err := e.count(ctx)
+		e.table.begin()
+		if err != nil && ctx.Err() == nil {
+			e.log.Warn("export_begins_again", "stream", proto.StreamLatency, "error", err)
+			pause(ctx, tryAgain)
+		}
+		for !e.wanted() && ctx.Err() == nil {
+			select {
+			case <-e.asked:
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// count counts what is stored from now on, until nobody wants to know.
+func (e *Exporter) count(ctx context.Context) error {
+	info, err := e.cfg.Bus.StreamInfo(ctx, proto.StreamLatency)
+	if err != nil {
+		return err
+	}
+	r, err := e.cfg.Bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency}, StartSeq: info.LastSeq + 1})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	e.counting.Store(true)
+	defer e.counting.Store(false)
+	for e.wanted() {
+		m, err := next(ctx, r, lookEach)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		l, err := proto.DecodeLatency(m.Data)
+		if err != nil {
+			e.metrics.undecodable.Inc()
+			e.log.Debug("message_skipped", "stream", proto.StreamLatency, "sequence", m.Sequence, "error", err)
+			continue
+		}
+		e.table.add(l)
+	}
+	return nil
+}
+
+// next waits for a message no longer than a time.
+func next(ctx context.Context, r *bus.Reader, wait time.Duration) (bus.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return r.Next(ctx)
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, wait time.Duration) {
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+}
