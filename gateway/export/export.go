@@ -72,7 +72,9 @@ func (e *Exporter) ask() {
 	}
 }
 
-func (e *Exporter) wanted() bool { return time.Since(time.Unix(0, e.lastAsked.Load())) < e.cfg.Unwanted }
+func (e *Exporter) wanted() bool {
+	return time.Since(time.Unix(0, e.lastAsked.Load())) < e.cfg.Unwanted
+}
 
 // Counting reports whether what is stored from now on will be counted.
 func (e *Exporter) Counting() bool { return e.counting.Load() }
