@@ -25,6 +25,8 @@ type Config struct {
 	Token string
 	// CacheBytes bounds the history in memory; 0 is DefaultCacheBytes.
 	CacheBytes int
+	// OTLP says what is sent to whom; the zero value sends nothing.
+	OTLP export.OTLP
 	// Ready says whether the rest of this process works, nil if there is none.
 	Ready func() error
 }
@@ -57,7 +59,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
 	g.details = newDetails(cfg.Bus, g.cache)
-	g.exporter = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry}, log)
+	var err error
+	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP}, log); err != nil {
+		return err
+	}
 	g.metrics = newMetrics(cfg.Registry, g)
 	status.RegisterBus(cfg.Registry, "gateway", cfg.Bus)
 	handler, err := g.handler(cfg)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
@@ -21,7 +22,7 @@ const (
 	// starts with the gateway, so that a scraper that is there misses nothing.
 	unwanted = 15 * time.Minute
 
-	lookEach = time.Second // whether it is still wanted
+	lookEach = 10 * time.Second // whether it is still wanted
 	tryAgain = time.Second
 )
 
@@ -29,6 +30,8 @@ const (
 type Config struct {
 	Bus      *bus.Conn
 	Registry prometheus.Registerer // for what it says of itself
+
+	OTLP OTLP
 
 	// Unwanted is how long counting goes on when nobody scrapes; 0 is 15 minutes.
 	Unwanted time.Duration
@@ -43,21 +46,42 @@ type Exporter struct {
 	metrics *metrics
 	scrapes http.Handler
 
+	toMetrics, toTraces sink // nil if nothing is sent
+	following           atomic.Int64
+
 	counting  atomic.Bool
 	asked     chan struct{} // wakes who waits to be asked
 	lastAsked atomic.Int64  // unix nanoseconds
 }
 
-// New makes an exporter, which [Exporter.Run] runs.
-func New(cfg Config, log *slog.Logger) *Exporter {
+// New makes an exporter, which [Exporter.Run] runs. Addresses and files that
+// can't be right are errors; a receiver that doesn't answer isn't.
+func New(cfg Config, log *slog.Logger) (*Exporter, error) {
 	cfg.Unwanted = cmp.Or(cfg.Unwanted, unwanted)
 	e := &Exporter{cfg: cfg, log: log, table: newTable(maxSeries, time.Now), asked: make(chan struct{}, 1)}
+	if err := e.open(); err != nil {
+		return nil, err
+	}
 	e.metrics = newMetrics(cfg.Registry, e.table)
 	e.scrapes = handler(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		e.ask()
 		return e.table.families(), nil
 	}))
-	return e
+	return e, nil
+}
+
+// open opens what is sent to.
+func (e *Exporter) open() (err error) {
+	o := &e.cfg.OTLP
+	if o.Metrics != "" {
+		if e.toMetrics, err = o.open(metricsSignal, o.Metrics); err != nil {
+			return err
+		}
+	}
+	if o.Traces != "" {
+		e.toTraces, err = o.open(tracesSignal, o.Traces)
+	}
+	return err
 }
 
 // ServeHTTP answers a scrape.
@@ -77,15 +101,55 @@ func (e *Exporter) wanted() bool {
 }
 
 // Counting reports whether what is stored from now on will be counted.
-func (e *Exporter) Counting() bool { return e.counting.Load() }
+func (e *Exporter) Counting() bool {
+	followers := int64(0)
+	if e.toMetrics != nil && e.cfg.OTLP.Delta {
+		followers++
+	}
+	if e.toTraces != nil {
+		followers++
+	}
+	return e.counting.Load() && e.following.Load() >= followers
+}
 
-// Run counts until ctx ends.
+// Run counts and sends until ctx ends.
 func (e *Exporter) Run(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error { e.counts(ctx); return nil })
+	for _, out := range []struct {
+		signal
+		sink sink
+		push func(context.Context, *exit)
+	}{{metricsSignal, e.toMetrics, e.pushMetrics}, {tracesSignal, e.toTraces, e.pushSpans}} {
+		if out.sink != nil {
+			defer out.sink.Close()
+			g.Go(func() error {
+				out.push(ctx, &exit{signal: out.signal, sink: out.sink, metrics: e.metrics, log: e.log})
+				return nil
+			})
+		}
+	}
+	return g.Wait()
+}
+
+func (e *Exporter) pushMetrics(ctx context.Context, x *exit) {
+	if e.cfg.OTLP.Delta {
+		e.pushDeltas(ctx, x)
+	} else {
+		e.pushSums(ctx, x)
+	}
+}
+
+// counts counts whenever somebody wants to know.
+func (e *Exporter) counts(ctx context.Context) {
 	e.lastAsked.Store(time.Now().UnixNano())
-	for {
+	for ctx.Err() == nil {
 		err := e.count(ctx)
+		if ctx.Err() != nil {
+			return // the last sums are still to be sent
+		}
 		e.table.begin()
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			e.log.Warn("export_begins_again", "stream", proto.StreamLatency, "error", err)
 			pause(ctx, tryAgain)
 		}
@@ -94,9 +158,6 @@ func (e *Exporter) Run(ctx context.Context) error {
 			case <-e.asked:
 			case <-ctx.Done():
 			}
-		}
-		if ctx.Err() != nil {
-			return nil
 		}
 	}
 }
@@ -115,7 +176,7 @@ func (e *Exporter) count(ctx context.Context) error {
 	e.counting.Store(true)
 	defer e.counting.Store(false)
 	for e.wanted() {
-		m, err := next(ctx, r, lookEach)
+		m, err := next(ctx, r, min(lookEach, e.cfg.Unwanted))
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			continue
 		}

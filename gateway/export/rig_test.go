@@ -105,7 +105,10 @@ func (r *rig) exporter(cfg export.Config) (e *export.Exporter, metrics *promethe
 	r.Helper()
 	metrics = prometheus.NewRegistry()
 	cfg.Bus, cfg.Registry = bustest.Connect(r, r.server.URL), metrics
-	e = export.New(cfg, discard)
+	e, err := export.New(cfg, discard)
+	if err != nil {
+		r.Fatal(err)
+	}
 	stop = r.run(e.Run)
 	bustest.Eventually(r, e.Counting, "the exporter doesn't begin")
 	return e, metrics, stop
