@@ -62,7 +62,7 @@ func New(cfg Config, log *slog.Logger) (*Exporter, error) {
 	if err := e.open(); err != nil {
 		return nil, err
 	}
-	e.metrics = newMetrics(cfg.Registry, e.table)
+	e.metrics = newMetrics(cfg.Registry, e.table, e.Counting)
 	e.scrapes = handler(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		e.ask()
 		return e.table.families(), nil

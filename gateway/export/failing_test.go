@@ -26,6 +26,7 @@ import (
 
 	"github.com/weirstream/weir/gateway/export"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/test/counted"
 )
 
 // value is that of a metric whose labels have all these values.
@@ -63,7 +64,8 @@ func deltas(otlp export.OTLP) export.OTLP {
 // A receiver over HTTP that fails in every way holds nothing up. What it
 // refuses is counted, all else arrives once.
 func TestFailingHTTP(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := counted.Start(t)
 	retried := time.Time{}
 	sink := &receiver{TB: t, misbehaveHTTP: func(n int, w http.ResponseWriter) bool {
 		switch n {
@@ -95,21 +97,21 @@ func TestFailingHTTP(t *testing.T) {
 		}
 		return true
 	}}
-	e, metrics, _ := r.exporter(export.Config{OTLP: deltas(to(export.HTTP, sink.serveHTTP(nil)))})
-	r.publish(200)
+	e, metrics, _ := start(r, export.Config{OTLP: deltas(to(export.HTTP, sink.serveHTTP(nil)))})
+	r.Publish(200)
 	settled(t, e, 100) // nothing waits for the receiver
 	bustest.Eventually(t, func() bool { return value(t, metrics, "weir_gateway_otlp_sent_total", "metrics") > 0 }, "nothing arrives")
 	if n := value(t, metrics, "weir_gateway_otlp_retries_total", "metrics"); n != 4 || sink.requests() != 5 {
 		t.Errorf("%v retries, %d requests", n, sink.requests())
 	}
-	r.load.Want().Check(t, sink.windows())
+	r.Load.Want().Check(t, sink.windows())
 	for range 2 { // are refused
 		asked := sink.requests()
-		r.publish(200)
+		r.Publish(200)
 		bustest.Eventually(t, func() bool { return sink.requests() > asked }, "nothing is sent")
 	}
-	r.publish(200)
-	want := r.load.Want().Count()
+	r.Publish(200)
+	want := r.Load.Want().Count()
 	bustest.Eventually(t, func() bool { return sink.windows().Count() == want-400 }, "what comes after what was refused doesn't arrive")
 	if n := value(t, metrics, "weir_gateway_otlp_dropped_total", "metrics", "refused"); n == 0 {
 		t.Error("what was refused isn't counted")
@@ -118,7 +120,8 @@ func TestFailingHTTP(t *testing.T) {
 
 // The same over gRPC; and a receiver that isn't there when the exporter begins.
 func TestFailingGRPC(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := counted.Start(t)
 	busy, err := status.New(codes.ResourceExhausted, "busy").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)})
 	if err != nil {
 		t.Fatal(err)
@@ -145,20 +148,20 @@ func TestFailingGRPC(t *testing.T) {
 		return nil
 	}}
 	address := bustest.FreeAddr(t)
-	e, metrics, _ := r.exporter(export.Config{OTLP: deltas(export.OTLP{Metrics: "http://" + address, Protocol: export.GRPC})})
-	r.publish(200)
+	e, metrics, _ := start(r, export.Config{OTLP: deltas(export.OTLP{Metrics: "http://" + address, Protocol: export.GRPC})})
+	r.Publish(200)
 	settled(t, e, 100)
 	bustest.Eventually(t, func() bool { return value(t, metrics, "weir_gateway_otlp_retries_total", "metrics") > 0 }, "it doesn't try")
 	sink.serveGRPC(address, nil)
 	bustest.Eventually(t, func() bool { return value(t, metrics, "weir_gateway_otlp_sent_total", "metrics") > 0 }, "nothing arrives")
-	r.load.Want().Check(t, sink.windows())
+	r.Load.Want().Check(t, sink.windows())
 	for range 2 { // are refused
 		asked := sink.requests()
-		r.publish(200)
+		r.Publish(200)
 		bustest.Eventually(t, func() bool { return sink.requests() > asked }, "nothing is sent")
 	}
-	r.publish(200)
-	want := r.load.Want().Count()
+	r.Publish(200)
+	want := r.Load.Want().Count()
 	bustest.Eventually(t, func() bool { return sink.windows().Count() == want-400 }, "what comes after what was refused doesn't arrive")
 	if n := value(t, metrics, "weir_gateway_otlp_dropped_total", "metrics", "refused"); n == 0 {
 		t.Error("what was refused isn't counted")
@@ -169,30 +172,30 @@ func TestFailingGRPC(t *testing.T) {
 // nonsense says nothing.
 func TestPartialSuccess(t *testing.T) {
 	for name, exit := range exits {
-		r := newRig(t)
+		r := counted.Start(t)
 		sink := &receiver{TB: t, partial: 3}
-		_, metrics, _ := r.exporter(export.Config{OTLP: deltas(exit(sink))})
-		r.publish(200)
+		_, metrics, _ := start(r, export.Config{OTLP: deltas(exit(sink))})
+		r.Publish(200)
 		bustest.Eventually(t, func() bool { return value(t, metrics, "weir_gateway_otlp_sent_total", "metrics") > 0 }, "nothing arrives")
 		if n := value(t, metrics, "weir_gateway_otlp_dropped_total", "metrics", "rejected"); n == 0 || n != 3*float64(sink.requests()) {
 			t.Errorf("%s: %v points are counted as rejected, of %d requests", name, n, sink.requests())
 		}
 	}
-	r := newRig(t)
+	r := counted.Start(t)
 	sink := &receiver{TB: t, misbehaveHTTP: func(_ int, w http.ResponseWriter) bool {
 		_, _ = w.Write([]byte("\x0a\xff<html>hello"))
 		return true
 	}}
-	_, metrics, _ := r.exporter(export.Config{OTLP: deltas(to(export.HTTP, sink.serveHTTP(nil)))})
-	r.publish(200)
+	_, metrics, _ := start(r, export.Config{OTLP: deltas(to(export.HTTP, sink.serveHTTP(nil)))})
+	r.Publish(200)
 	bustest.Eventually(t, func() bool { return value(t, metrics, "weir_gateway_otlp_sent_total", "metrics") > 0 }, "nonsense isn't taken for an answer")
 }
 
 // An exporter that stops while nobody takes anything stops soon, and says what it leaves.
 func TestStopping(t *testing.T) {
-	r := newRig(t)
-	e, metrics, stop := r.exporter(export.Config{OTLP: deltas(export.OTLP{Metrics: "http://" + bustest.FreeAddr(t), Protocol: export.HTTP})})
-	r.publish(200)
+	r := counted.Start(t)
+	e, metrics, stop := start(r, export.Config{OTLP: deltas(export.OTLP{Metrics: "http://" + bustest.FreeAddr(t), Protocol: export.HTTP})})
+	r.Publish(200)
 	settled(t, e, 100)
 	bustest.Eventually(t, func() bool { return value(t, metrics, "weir_gateway_otlp_retries_total", "metrics") > 0 }, "it doesn't try")
 	began := time.Now()
@@ -213,16 +216,16 @@ func TestTLS(t *testing.T) {
 		"http": func(r *receiver) export.OTLP { return to(export.HTTP, r.serveHTTP(server.Clone())) },
 		"grpc": func(r *receiver) export.OTLP { return to(export.GRPC, r.serveGRPC("127.0.0.1:0", server.Clone())) },
 	} {
-		r := newRig(t)
+		r := counted.Start(t)
 		sink := &receiver{TB: t}
 		otlp := deltas(serve(sink))
 		if !strings.HasPrefix(otlp.Metrics, "https://") {
 			t.Fatal(otlp.Metrics)
 		}
-		_, without, _ := r.exporter(export.Config{OTLP: otlp})
+		_, without, _ := start(r, export.Config{OTLP: otlp})
 		otlp.CA, otlp.Cert, otlp.Key = ca, cert, key
-		_, with, _ := r.exporter(export.Config{OTLP: otlp})
-		r.publish(200)
+		_, with, _ := start(r, export.Config{OTLP: otlp})
+		r.Publish(200)
 		bustest.Eventually(t, func() bool { return value(t, with, "weir_gateway_otlp_sent_total", "metrics") > 0 }, "%s: nothing arrives", name)
 		bustest.Eventually(t, func() bool { return value(t, without, "weir_gateway_otlp_retries_total", "metrics") > 0 }, "%s: it doesn't try", name)
 		if n := value(t, without, "weir_gateway_otlp_sent_total", "metrics"); n != 0 {

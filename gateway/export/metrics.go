@@ -10,7 +10,7 @@ type metrics struct {
 	queued, behind, success         *prometheus.GaugeVec
 }
 
-func newMetrics(r prometheus.Registerer, t *table) *metrics {
+func newMetrics(r prometheus.Registerer, t *table, counting func() bool) *metrics {
 	const prefix = "weir_gateway_otlp_"
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, append([]string{"signal"}, labels...))
@@ -31,6 +31,13 @@ func newMetrics(r prometheus.Registerer, t *table) *metrics {
 		success: gauge("last_success_timestamp_seconds", "When the receiver last took a request."),
 	}
 	r.MustRegister(m.undecodable, m.sent, m.dropped, m.retries, m.expired, m.queued, m.behind, m.success,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_gateway_export_counting", Help: "1 if what is stored now is counted, 0 if nobody asks for it."},
+			func() float64 {
+				if counting() {
+					return 1
+				}
+				return 0
+			}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_gateway_export_series", Help: "Series that /metrics/latency has."},
 			func() float64 { n, _ := t.size(); return float64(n) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{

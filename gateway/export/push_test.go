@@ -14,6 +14,7 @@ import (
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
+	"github.com/weirstream/weir/test/counted"
 )
 
 const (
@@ -83,14 +84,14 @@ var exits = map[string]func(r *receiver) export.OTLP{
 func TestExact(t *testing.T) {
 	for name, exit := range exits {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := counted.Start(t)
 			to := &receiver{TB: t, token: "secret"}
 			otlp := exit(to)
 			otlp.Headers, otlp.Timeout, otlp.Delta, otlp.Sample = map[string]string{"x-token": "secret"}, bustest.Timeout, true, 1
 			otlp.Uncompressed = name == "http"
-			_, metrics, stop := r.exporter(export.Config{OTLP: otlp})
-			r.publish(10_000)
-			want := r.load.Want()
+			_, metrics, stop := start(r, export.Config{OTLP: otlp})
+			r.Publish(10_000)
+			want := r.Load.Want()
 			bustest.Eventually(t, func() bool { return to.windows().Count() >= want.Count() }, "not all deltas arrive")
 			bustest.Eventually(t, func() bool { n, _ := to.spanCount(); return n >= 10_000 }, "not all spans arrive")
 			stop()
@@ -158,18 +159,18 @@ func checkSpans(t *testing.T, to *receiver) {
 
 // Failed and slow requests are always sent, of the others about the share asked for.
 func TestSampling(t *testing.T) {
-	r := newRig(t)
+	r := counted.Start(t)
 	all, few := &receiver{TB: t}, &receiver{TB: t}
 	for to, sample := range map[*receiver]float64{all: 0, few: 0.1} {
 		otlp := export.OTLP{Traces: to.serveHTTP(nil) + "/v1/traces", Protocol: export.HTTP, Timeout: bustest.Timeout, Sample: sample}
 		if sample == 0 {
 			otlp.Slow = 10 * time.Millisecond
 		}
-		r.exporter(export.Config{OTLP: otlp})
+		start(r, export.Config{OTLP: otlp})
 	}
 	failed, slow := 0, 0
 	for range 10 {
-		f := r.load.Next(1000, time.Now().UnixNano())
+		f := r.Load.Next(1000, time.Now().UnixNano())
 		for i := range f.Events {
 			if f.Events[i].Error != "" {
 				failed++
@@ -177,7 +178,7 @@ func TestSampling(t *testing.T) {
 				slow++
 			}
 		}
-		r.frame(f)
+		r.Frame(f)
 	}
 	if failed == 0 || slow == 0 {
 		t.Fatalf("the load has %d failed and %d slow requests", failed, slow)
@@ -192,14 +193,14 @@ func TestSampling(t *testing.T) {
 // Sums only rise, and the last ones hold every request, also those counted just
 // before the exporter stopped.
 func TestSums(t *testing.T) {
-	r := newRig(t)
+	r := counted.Start(t)
 	to := &receiver{TB: t}
 	began := time.Now()
-	e, _, stop := r.exporter(export.Config{OTLP: export.OTLP{
+	e, _, stop := start(r, export.Config{OTLP: export.OTLP{
 		Metrics: to.serveHTTP(nil) + "/v1/metrics", Protocol: export.HTTP, Timeout: bustest.Timeout, Interval: 200 * time.Millisecond,
 	}})
 	for range 3 {
-		r.publish(2000)
+		r.Publish(2000)
 	}
 	bustest.Eventually(t, func() bool { return families(t, e, protobuf)[serverName] != nil }, "no series are shown")
 	settled(t, e, 3000)

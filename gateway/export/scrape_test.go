@@ -16,6 +16,7 @@ import (
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
+	"github.com/weirstream/weir/test/counted"
 )
 
 const (
@@ -76,16 +77,16 @@ func settled(t testing.TB, e http.Handler, want uint64) {
 
 // What was counted before the exporter began is not in its sums, everything since is.
 func TestScrape(t *testing.T) {
-	r := newRig(t)
-	r.publish(500)
-	before := r.load.Want().Count()
+	r := counted.Start(t)
+	r.Publish(500)
+	before := r.Load.Want().Count()
 	began := time.Now()
-	e, _, _ := r.exporter(export.Config{})
+	e, _, _ := start(r, export.Config{})
 	if got := families(t, e, protobuf); len(got) != 0 {
 		t.Errorf("it begins with %v", got)
 	}
-	r.publish(4000)
-	after := (r.load.Want().Count() - before) / 2 // of each side
+	r.Publish(4000)
+	after := (r.Load.Want().Count() - before) / 2 // of each side
 	bustest.Eventually(t, func() bool { return families(t, e, protobuf)[serverName] != nil }, "no series are shown")
 	settled(t, e, after)
 	got := families(t, e, protobuf)
@@ -136,9 +137,9 @@ func check(t testing.TB, name string, m *dto.Metric, began time.Time) {
 
 // Scrapers get the format they ask for, with the same counts.
 func TestFormats(t *testing.T) {
-	r := newRig(t)
-	e, _, _ := r.exporter(export.Config{})
-	r.publish(2000)
+	r := counted.Start(t)
+	e, _, _ := start(r, export.Config{})
+	r.Publish(2000)
 	settled(t, e, 1000)
 	for accept, want := range map[string][]string{
 		"":          {"# TYPE " + serverName + " histogram\n", `,le="0.0005"} `, `,le="+Inf"} `},
@@ -170,26 +171,26 @@ func TestFormats(t *testing.T) {
 
 // Counting costs nothing when nobody scrapes, and begins again when somebody does.
 func TestUnwanted(t *testing.T) {
-	r := newRig(t)
-	e, _, _ := r.exporter(export.Config{Unwanted: 500 * time.Millisecond})
-	r.publish(200)
+	r := counted.Start(t)
+	e, _, _ := start(r, export.Config{Unwanted: 500 * time.Millisecond})
+	r.Publish(200)
 	bustest.Eventually(t, func() bool { return !e.Counting() }, "it goes on counting")
-	r.publish(200)
+	r.Publish(200)
 	if got := families(t, e, protobuf); len(got) != 0 {
 		t.Errorf("after a pause it begins with %v", got)
 	}
 	bustest.Eventually(t, e.Counting, "it doesn't begin again")
-	r.publish(600)
+	r.Publish(600)
 	settled(t, e, 300)
 }
 
 // A server that goes away and comes back changes nothing.
 func TestServerAway(t *testing.T) {
-	r := newRig(t)
-	e, _, _ := r.exporter(export.Config{})
-	r.publish(200)
+	r := counted.Start(t)
+	e, _, _ := start(r, export.Config{})
+	r.Publish(200)
 	settled(t, e, 100)
-	r.server.Restart()
-	r.publish(200)
+	r.Server.Restart()
+	r.Publish(200)
 	settled(t, e, 200)
 }
