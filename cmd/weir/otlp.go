@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"os"
@@ -137,22 +138,21 @@ func (f *otlpFlags) endpoints() (metrics, traces string, err error) {
 			return "", "", usagef("otlp-signals: %q is not metrics or traces", s)
 		}
 	}
-	metrics, traces = f.metrics, f.traces
-	for signal, at := range map[string]*string{"metrics": &metrics, "traces": &traces} {
-		if *at != "" || f.endpoint == "" || !slices.Contains(f.signals, signal) {
-			continue
-		}
-		*at = f.endpoint
-		if f.protocol == export.HTTP {
-			*at = strings.TrimSuffix(f.endpoint, "/") + "/v1/" + signal
+	for _, at := range [][2]string{{"endpoint", f.endpoint}, {"metrics-endpoint", f.metrics}, {"traces-endpoint", f.traces}} {
+		if u, err := url.Parse(at[1]); at[1] != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return "", "", usagef("otlp-%s %q is not a URL such as http://collector:4318", at[0], at[1])
 		}
 	}
-	for _, at := range []string{metrics, traces} {
-		if u, err := url.Parse(at); at != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			return "", "", usagef("otlp-endpoint: %q is not a URL such as http://collector:4318", at)
+	common := func(signal string) string {
+		switch {
+		case f.endpoint == "" || !slices.Contains(f.signals, signal):
+			return ""
+		case f.protocol == export.GRPC:
+			return f.endpoint
 		}
+		return strings.TrimSuffix(f.endpoint, "/") + "/v1/" + signal
 	}
-	return metrics, traces, nil
+	return cmp.Or(f.metrics, common("metrics")), cmp.Or(f.traces, common("traces")), nil
 }
 
 func (f *otlpFlags) readHeaders() (map[string]string, error) {
