@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	firstPause = time.Second
+	firstPause = 250 * time.Millisecond
 	lastPause  = 30 * time.Second
-	flushTime  = 2 * time.Second // for the last request when the gateway stops
+	flushTime  = 2 * time.Second // for what is left when the gateway stops
 )
 
 // exit is where one signal goes, one request at a time.
@@ -27,7 +27,7 @@ type exit struct {
 }
 
 // deliver sends a request of so many items until the receiver takes it or
-// refuses it for good. When ctx ends it is sent once more.
+// refuses it for good, or ctx ends.
 func (x *exit) deliver(ctx context.Context, request proto.Message, items int) {
 	if items == 0 {
 		return
@@ -35,24 +35,22 @@ func (x *exit) deliver(ctx context.Context, request proto.Message, items int) {
 	queued := x.metrics.queued.WithLabelValues(x.name)
 	queued.Set(float64(items))
 	defer queued.Set(0)
+	err := errWish
 	for wait := firstPause; ; wait = min(2*wait, lastPause) {
 		pause(ctx, time.Until(x.wish))
-		if time.Until(x.wish) > 0 {
-			x.drop("unsent", items, errWish)
+		if ctx.Err() != nil {
+			x.drop("unsent", items, err)
 			return
 		}
-		last := ctx.Err() != nil
-		rejected, err := x.try(ctx, request)
+		var rejected int64
 		var failed *sendError
-		switch {
-		case err == nil:
+		rejected, err = x.sink.send(ctx, request)
+		if err == nil {
 			x.taken(items, rejected)
 			return
-		case !errors.As(err, &failed) || !failed.again:
+		}
+		if !errors.As(err, &failed) || !failed.again {
 			x.drop("refused", items, err)
-			return
-		case last:
-			x.drop("unsent", items, err)
 			return
 		}
 		x.metrics.retries.WithLabelValues(x.name).Inc()
@@ -64,14 +62,11 @@ func (x *exit) deliver(ctx context.Context, request proto.Message, items int) {
 
 var errWish = errors.New("the receiver wants nothing yet")
 
-// try sends once. After the end of ctx there is a little time left.
-func (x *exit) try(ctx context.Context, request proto.Message) (rejected int64, err error) {
-	if ctx.Err() != nil {
-		var cancel func()
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), flushTime)
-		defer cancel()
-	}
-	return x.sink.send(ctx, request)
+// linger is a context that ends some time after ctx, for what is on its way.
+func linger(ctx context.Context, after time.Duration) (lasting context.Context, cancel func()) {
+	lasting, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(after, cancel) })
+	return lasting, cancel
 }
 
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }

@@ -114,17 +114,19 @@ func (e *Exporter) Counting() bool {
 
 // Run counts and sends until ctx ends.
 func (e *Exporter) Run(ctx context.Context) error {
+	sending, end := linger(ctx, flushTime)
+	defer end()
 	var g errgroup.Group
 	g.Go(func() error { e.counts(ctx); return nil })
 	for _, out := range []struct {
 		signal
 		sink sink
-		push func(context.Context, *exit)
+		push func(ctx, sending context.Context, x *exit)
 	}{{metricsSignal, e.toMetrics, e.pushMetrics}, {tracesSignal, e.toTraces, e.pushSpans}} {
 		if out.sink != nil {
 			defer out.sink.Close()
 			g.Go(func() error {
-				out.push(ctx, &exit{signal: out.signal, sink: out.sink, metrics: e.metrics, log: e.log})
+				out.push(ctx, sending, &exit{signal: out.signal, sink: out.sink, metrics: e.metrics, log: e.log})
 				return nil
 			})
 		}
@@ -132,11 +134,11 @@ func (e *Exporter) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (e *Exporter) pushMetrics(ctx context.Context, x *exit) {
+func (e *Exporter) pushMetrics(ctx, sending context.Context, x *exit) {
 	if e.cfg.OTLP.Delta {
-		e.pushDeltas(ctx, x)
+		e.pushDeltas(ctx, sending, x)
 	} else {
-		e.pushSums(ctx, x)
+		e.pushSums(ctx, sending, x)
 	}
 }
 

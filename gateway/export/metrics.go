@@ -7,7 +7,7 @@ type metrics struct {
 	undecodable prometheus.Counter
 
 	sent, dropped, retries, expired *prometheus.CounterVec
-	queued, behind, success         *prometheus.GaugeVec
+	queued, success                 *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer, t *table, counting func() bool) *metrics {
@@ -27,10 +27,9 @@ func newMetrics(r prometheus.Registerer, t *table, counting func() bool) *metric
 		retries: counter("retries_total", "Requests that are sent again."),
 		expired: counter("expired_messages_total", "Messages that left their stream while the receiver took nothing."),
 		queued:  gauge("queued", "Data points or spans in the request that is being sent."),
-		behind:  gauge("behind_messages", "Messages that wait in their stream."),
 		success: gauge("last_success_timestamp_seconds", "When the receiver last took a request."),
 	}
-	r.MustRegister(m.undecodable, m.sent, m.dropped, m.retries, m.expired, m.queued, m.behind, m.success,
+	r.MustRegister(m.undecodable, m.sent, m.dropped, m.retries, m.expired, m.queued, m.success,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_gateway_export_counting", Help: "1 if what is stored now is counted, 0 if nobody asks for it."},
 			func() float64 {
 				if counting() {

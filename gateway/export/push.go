@@ -40,10 +40,10 @@ func (t *table) requests() (out []request) {
 
 // pushSums sends all sums every interval, and once more when ctx ends. What
 // isn't taken within an interval isn't lost: the next sums hold it.
-func (e *Exporter) pushSums(ctx context.Context, x *exit) {
+func (e *Exporter) pushSums(ctx, sending context.Context, x *exit) {
 	for ctx.Err() == nil {
 		pause(ctx, e.cfg.OTLP.Interval)
-		turn, cancel := context.WithTimeout(ctx, e.cfg.OTLP.Interval)
+		turn, cancel := context.WithTimeout(sending, e.cfg.OTLP.Interval)
 		for _, r := range e.table.requests() {
 			x.deliver(turn, r.Message, r.items)
 		}
@@ -65,60 +65,60 @@ type follower struct {
 	*exit
 	stream, subjects string
 	batch            batch
-	fill             func(data []byte, flush func()) error // adds a message to the batch; flush makes room
-	last             uint64                                // sequence of the last message read,
-	read             time.Time                             // when that was,
-	due              time.Time                             // and when what it began to fill is sent
+	fill             func(data []byte, room func()) error // adds a message to the batch; room is to be called after each item
+	last             uint64                               // sequence of the last message read,
+	read             time.Time                            // when that was,
+	due              time.Time                            // and when what it began to fill is sent
 }
 
-func (e *Exporter) pushDeltas(ctx context.Context, x *exit) {
+func (e *Exporter) pushDeltas(ctx, sending context.Context, x *exit) {
 	b := newPoints(metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA)
 	f := &follower{Exporter: e, exit: x, stream: wire.StreamLatency, subjects: wire.SubjectsLatency, batch: b}
-	f.fill = func(data []byte, flush func()) error {
+	f.fill = func(data []byte, room func()) error {
 		l, err := wire.DecodeLatency(data)
 		if err != nil {
 			return err
 		}
 		for i := range l.Points {
 			b.addDelta(l, &l.Points[i])
-			flush()
+			room()
 		}
 		return nil
 	}
-	f.run(ctx)
+	f.run(ctx, sending)
 }
 
-func (e *Exporter) pushSpans(ctx context.Context, x *exit) {
+func (e *Exporter) pushSpans(ctx, sending context.Context, x *exit) {
 	b := newSpans()
 	var frame wire.Frame
 	f := &follower{Exporter: e, exit: x, stream: wire.StreamEnriched, subjects: wire.SubjectsEnriched, batch: b}
-	f.fill = func(data []byte, flush func()) error {
+	f.fill = func(data []byte, room func()) error {
 		if err := frame.Decode(data); err != nil {
 			return err
 		}
 		for i := range frame.Events {
 			if e.cfg.OTLP.wanted(&frame.Events[i]) {
 				b.add(&frame, &frame.Events[i])
-				flush()
+				room()
 			}
 		}
 		return nil
 	}
-	f.run(ctx)
+	f.run(ctx, sending)
 }
 
 // run follows until ctx ends, and then sends what is left.
-func (f *follower) run(ctx context.Context) {
+func (f *follower) run(ctx, sending context.Context) {
 	for ctx.Err() == nil {
-		if err := f.follow(ctx); err != nil && ctx.Err() == nil {
+		if err := f.follow(ctx, sending); err != nil && ctx.Err() == nil {
 			f.Exporter.log.Warn("export_begins_again", "stream", f.stream, "error", err)
 			pause(ctx, tryAgain)
 		}
 	}
-	f.flush(ctx)
+	f.flush(sending)
 }
 
-func (f *follower) follow(ctx context.Context) error {
+func (f *follower) follow(ctx, sending context.Context) error {
 	info, err := f.cfg.Bus.StreamInfo(ctx, f.stream)
 	if err != nil {
 		return err
@@ -141,28 +141,27 @@ func (f *follower) follow(ctx context.Context) error {
 		}
 		switch {
 		case err == nil:
-			f.took(ctx, &m, r.Lag())
+			f.took(ctx, sending, &m)
 		case !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
 			return err
 		}
 		if !time.Now().Before(f.due) {
-			f.flush(ctx)
+			f.flush(sending)
 		}
 	}
 }
 
 // took takes a message in.
-func (f *follower) took(ctx context.Context, m *bus.Message, lag uint64) {
+func (f *follower) took(ctx, sending context.Context, m *bus.Message) {
 	if m.Sequence > f.last+1 && time.Since(f.read) > lookEach { // it may be other subjects' messages that are missing
 		if info, err := f.cfg.Bus.StreamInfo(ctx, f.stream); err == nil && info.FirstSeq > f.last+1 {
 			f.exit.metrics.expired.WithLabelValues(f.name).Add(float64(info.FirstSeq - f.last - 1))
 		}
 	}
 	f.last, f.read = m.Sequence, time.Now()
-	f.exit.metrics.behind.WithLabelValues(f.name).Set(float64(lag))
 	err := f.fill(m.Data, func() {
 		if f.batch.full() {
-			f.flush(ctx)
+			f.flush(sending)
 		}
 	})
 	if err != nil {
@@ -171,8 +170,8 @@ func (f *follower) took(ctx context.Context, m *bus.Message, lag uint64) {
 	}
 }
 
-func (f *follower) flush(ctx context.Context) {
+func (f *follower) flush(sending context.Context) {
 	data, items := f.batch.take()
-	f.deliver(ctx, data, items)
+	f.deliver(sending, data, items)
 	f.due = time.Now().Add(flushEach)
 }

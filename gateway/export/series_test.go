@@ -2,8 +2,16 @@ package export
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http/httptest"
+	"runtime"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	protobuf "google.golang.org/protobuf/proto"
 
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/proto"
@@ -107,6 +115,15 @@ func TestBytes(t *testing.T) {
 	if got := counts(table); len(got) != 1 || got["a�"] != 2 {
 		t.Error(got)
 	}
+	b := newPoints(0)
+	hostile := delta("a\xff", time.Now())
+	hostile.Cluster, hostile.Points[0].Metric = "\xff", "\xff.x"
+	b.addDelta(hostile, &hostile.Points[0])
+	for _, r := range append(table.requests(), request{b.data, 1}) {
+		if _, err := protobuf.Marshal(r.Message); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // Classic buckets never fall, also when the native ones become coarser.
@@ -128,4 +145,40 @@ func TestRising(t *testing.T) {
 	if s.Scale == histogram.RecordScale {
 		t.Error("the scale didn't change")
 	}
+}
+
+// A scrape of as many series as there can be: its time, its bytes, and what a
+// series takes in memory.
+func BenchmarkScrape(b *testing.B) {
+	table := newTable(maxSeries, time.Now)
+	r := rand.New(rand.NewPCG(1, 1))
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range maxSeries {
+		l := delta(fmt.Sprint("workload", i), time.Now())
+		wait := new(histogram.Histogram)
+		for range 1000 {
+			l.Points[0].Hist.Record(int64(math.Exp(r.NormFloat64() + 15)))
+			wait.Record(int64(math.Exp(r.NormFloat64() + 10)))
+		}
+		l.Points[0].Parts.Wait = wait
+		table.add(l)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	table.families()
+	h := handler(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return table.families(), nil }))
+	q := httptest.NewRequest("GET", "/metrics/latency", nil)
+	q.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	q.Header.Set("Accept-Encoding", "gzip")
+	b.ResetTimer()
+	size := 0
+	for range b.N {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, q)
+		size = w.Body.Len()
+	}
+	b.ReportMetric(float64(size), "bytes/scrape")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/maxSeries, "bytes/series")
 }
