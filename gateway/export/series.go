@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxSeries = 10_000    // about 3 KiB each; more are counted together
+	maxSeries = 10_000    // some 6 KiB each; more are counted together
 	keptIdle  = time.Hour // a series that nothing is added to is forgotten then
 	sweepEach = time.Minute
 )
