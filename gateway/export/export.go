@@ -96,8 +96,10 @@ func (e *Exporter) ask() {
 	}
 }
 
+// wanted reports whether anybody has asked lately, or sums are sent.
 func (e *Exporter) wanted() bool {
-	return time.Since(time.Unix(0, e.lastAsked.Load())) < e.cfg.Unwanted
+	sent := e.toMetrics != nil && !e.cfg.OTLP.Delta
+	return sent || time.Since(time.Unix(0, e.lastAsked.Load())) < e.cfg.Unwanted
 }
 
 // Counting reports whether what is stored from now on will be counted.

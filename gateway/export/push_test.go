@@ -201,7 +201,7 @@ func TestSums(t *testing.T) {
 	r := counted.Start(t)
 	to := &receiver{TB: t}
 	began := time.Now()
-	e, _, stop := start(r, export.Config{OTLP: export.OTLP{
+	e, _, stop := start(r, export.Config{Unwanted: 200 * time.Millisecond, OTLP: export.OTLP{ // it is wanted whoever scrapes
 		Metrics: to.serveHTTP(nil) + "/v1/metrics", Protocol: export.HTTP, Timeout: bustest.Timeout, Interval: 200 * time.Millisecond,
 	}})
 	for range 3 {
