@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"errors"
 	"io"
 	"math"
 	"net/http"
@@ -45,7 +46,7 @@ func families(t testing.TB, e http.Handler, accept string) map[string]*dto.Metri
 	for {
 		f := new(dto.MetricFamily)
 		err := decoder.Decode(f)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		if err != nil {
