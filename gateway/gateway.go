@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirstream/weir/gateway/export"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/status"
@@ -28,6 +29,8 @@ type Config struct {
 	CacheBytes int
 	// History is one that somebody else runs; nil means one of its own.
 	History *history.History
+	// OTLP says what is sent to whom; the zero value sends nothing.
+	OTLP export.OTLP
 	// Ready says whether the rest of this process works, nil if there is none.
 	Ready func() error
 }
@@ -40,6 +43,7 @@ type gateway struct {
 	bus      *bus.Conn
 	history  *history.History
 	tap      *tap
+	exporter *export.Exporter
 	answers  *answers
 	metrics  *metrics
 	log      *slog.Logger
@@ -58,6 +62,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		bus: cfg.Bus, history: cfg.History, tap: newTap(cfg.Bus, log), answers: newAnswers(),
 		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
+	var err error
+	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP}, log); err != nil {
+		return err
+	}
 	g.metrics = newMetrics(cfg.Registry, g)
 	status.RegisterBus(cfg.Registry, "gateway", cfg.Bus)
 	handler, err := g.handler(cfg)
@@ -71,6 +79,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		work.Go(func() error { return g.history.Run(ctx) })
 	}
 	work.Go(func() error { return g.tap.run(ctx) })
+	work.Go(func() error { return g.exporter.Run(ctx) })
 	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
 	return work.Wait()
 }

@@ -32,6 +32,7 @@ type gatewayFlags struct {
 	noToken   bool
 	cacheMiB  int
 	pageURL   string
+	otlp      otlpFlags
 }
 
 func (a *app) gatewayCommand() *cobra.Command {
@@ -45,9 +46,14 @@ weir.api.events on NATS. It is an ordinary subscriber: a user that may read
 WEIR_LATENCY and WEIR_ENRICHED is enough, and answer weir.api.*. It keeps 24
 hours of histograms in memory, so that viewers cost the streams nothing.
 
+Prometheus scrapes the histograms at /metrics/latency, native and classic
+buckets; with --otlp-endpoint they are also sent by OTLP, and single requests as
+spans if otlp-signals says so.
+
 Where others than this host can reach it, viewers need the token of --token-file.`,
 		Example: `  weir gateway                                  # for this host
-  weir gateway --http :7070 --token-file /etc/weir/page-token`,
+  weir gateway --http :7070 --token-file /etc/weir/page-token
+  weir gateway --otlp-endpoint http://collector:4318`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := f.token()
@@ -60,11 +66,15 @@ Where others than this host can reach it, viewers need the token of --token-file
 			if f.cacheMiB < 16 {
 				return usagef("--cache-mib %d is too little: at least 16", f.cacheMiB)
 			}
+			otlp, err := f.otlp.config(cmd.Flags(), a.lookupEnv)
+			if err != nil {
+				return err
+			}
 			return a.serve(cmd.Context(), &f.serviceFlags, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
 				g, ctx := errgroup.WithContext(ctx)
 				g.Go(func() error {
 					return gateway.Run(ctx, gateway.Config{
-						Bus: c, HTTP: f.http, Registry: service.Metrics(), Token: token, CacheBytes: f.cacheMiB << 20,
+						Bus: c, HTTP: f.http, Registry: service.Metrics(), Token: token, CacheBytes: f.cacheMiB << 20, OTLP: otlp,
 					}, log)
 				})
 				g.Go(func() error { return api.Run(ctx, c, f.page(c.Address())) })
@@ -77,6 +87,7 @@ Where others than this host can reach it, viewers need the token of --token-file
 	cmd.Flags().BoolVar(&f.noToken, "no-token", false, "let in whoever reaches --http as localhost or by an address, as in a container published to loopback only")
 	cmd.Flags().StringVar(&f.pageURL, "page-url", "", "`address` by which people reach the page, for the links that weir latency and the like print (default --http on loopback)")
 	cmd.Flags().IntVar(&f.cacheMiB, "cache-mib", gateway.DefaultCacheBytes>>20, "bound of the history in memory, in MiB")
+	f.otlp.add(cmd.Flags())
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"github.com/weirstream/weir/enricher"
 	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/gateway/api"
+	"github.com/weirstream/weir/gateway/export"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
 	"github.com/weirstream/weir/internal/demo"
@@ -39,6 +41,7 @@ type upFlags struct {
 	leaveOut            []string
 	level               string
 	demo                bool
+	otlp                otlpFlags
 }
 
 func (a *app) upCommand() *cobra.Command {
@@ -60,7 +63,13 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
   sudo weir up --demo                        # also a shop of five services under load
   sudo weir up --data-dir /tmp/weir --nats 127.0.0.1:14222 --http 127.0.0.1:17070`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			otlp, err := f.otlp.config(cmd.Flags(), a.lookupEnv)
+			if err != nil {
+				return err
+			}
+			return a.up(cmd.Context(), f, otlp)
+		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -73,6 +82,7 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 	flags.StringVar(&f.cluster, "cluster", "", "`name` carried in every message")
 	flags.StringSliceVar(&f.routes, "routes", nil, "route `patterns` such as /users/{name}, before the built-in rules")
 	flags.StringSliceVar(&f.leaveOut, "leave-out", nil, "`names` of processes, or cgroups such as /system.slice/backup.service, that aren't measured")
+	f.otlp.add(flags)
 	flags.StringVar(&f.level, "log-level", "warn", "debug, info, warn or error")
 	flags.String("config", "", "YAML `file` of these settings")
 	return cmd
@@ -82,6 +92,7 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 type host struct {
 	app     *app
 	flags   *upFlags
+	otlp    export.OTLP
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	server  *natsserver.Server
@@ -90,7 +101,7 @@ type host struct {
 	ready   atomic.Bool
 }
 
-func (a *app) up(ctx context.Context, f *upFlags) error {
+func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP) error {
 	log, err := service.Logger(a.stderr, f.level)
 	if err != nil {
 		return usageError{err}
@@ -108,7 +119,7 @@ func (a *app) up(ctx context.Context, f *upFlags) error {
 	if err := service.CheckHTTP(f.http); err != nil {
 		return err
 	}
-	h := &host{app: a, flags: f, log: log, metrics: service.Metrics()}
+	h := &host{app: a, flags: f, otlp: otlp, log: log, metrics: service.Metrics()}
 	return runParts(ctx, h.parts(), h.up)
 }
 
@@ -175,10 +186,15 @@ func (h *host) runPage(ctx context.Context, ready func()) error {
 	}
 	defer c.Close()
 	h.page = pageURL(h.flags.http, token)
-	h.say("page", "%s; also /metrics, /healthz, /readyz", h.page)
+	h.say("page", "%s; also /metrics/latency, /metrics, /healthz, /readyz", h.page)
+	for _, out := range [][2]string{{"histograms", h.otlp.Metrics}, {"spans", h.otlp.Traces}} {
+		if to, err := url.Parse(out[1]); err == nil && out[1] != "" {
+			h.say("otlp", "%s to %s", out[0], to.Redacted())
+		}
+	}
 	ready()
 	return gateway.Run(ctx, gateway.Config{
-		Bus: c, HTTP: h.flags.http, Registry: h.metrics, Token: token,
+		Bus: c, HTTP: h.flags.http, Registry: h.metrics, Token: token, OTLP: h.otlp,
 		Ready: func() error {
 			if !h.ready.Load() {
 				return errors.New("not everything is up yet")

@@ -389,6 +389,11 @@ func TestMistakes(t *testing.T) {
 		{"nats.syncInterval=10", "nats/syncInterval"},
 		{"gateway.cacheMiB=1", "gateway/cacheMiB"},
 		{"gateway.url=weir.example.com", "gateway/url"},
+		{"gateway.otlp.endpoint=collector:4318", "gateway/otlp/endpoint"},
+		{"gateway.otlp.endpoint=http://user:password@collector:4318", "gateway/otlp/endpoint"},
+		{"gateway.otlp.endpoint=http://collector:4318,gateway.replicas=2", "set gateway.replicas to 1"},
+		{"gateway.otlp.protocol=http/json", "gateway/otlp/protocol"},
+		{"gateway.otlp.tracesSample=2", "gateway/otlp/tracesSample"},
 		{"networkPolicy.natsFrom[0].podSelektor.x=1", "podSelektor"},
 	} {
 		if out, err := Template(t, "--set", c.set); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -1,0 +1,98 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	firstPause = 250 * time.Millisecond
+	lastPause  = 30 * time.Second
+	flushTime  = 2 * time.Second // for what is left when the gateway stops
+)
+
+// exit is where one signal goes, one request at a time.
+type exit struct {
+	signal
+	sink    sink
+	metrics *metrics
+	log     *slog.Logger
+	failing bool      // said so
+	wish    time.Time // before it the receiver wants nothing
+}
+
+// deliver sends a request of so many items until the receiver takes it or
+// refuses it for good, or ctx ends.
+func (x *exit) deliver(ctx context.Context, request proto.Message, items int) {
+	if items == 0 {
+		return
+	}
+	queued := x.metrics.queued.WithLabelValues(x.name)
+	queued.Set(float64(items))
+	defer queued.Set(0)
+	err := errWish
+	for wait := firstPause; ; wait = min(2*wait, lastPause) {
+		pause(ctx, time.Until(x.wish))
+		if ctx.Err() != nil {
+			x.drop("unsent", items, err)
+			return
+		}
+		var rejected int64
+		var failed *sendError
+		rejected, err = x.sink.send(ctx, request)
+		if err == nil {
+			x.taken(items, rejected)
+			return
+		}
+		if !errors.As(err, &failed) || !failed.again {
+			x.drop("refused", items, err)
+			return
+		}
+		x.metrics.retries.WithLabelValues(x.name).Inc()
+		x.fail(err)
+		x.wish = time.Now().Add(min(failed.after, maxRetryAfter))
+		pause(ctx, jitter(wait))
+	}
+}
+
+var errWish = errors.New("the receiver wants nothing yet")
+
+// linger is a context that ends some time after ctx, for what is on its way.
+func linger(ctx context.Context, after time.Duration) (lasting context.Context, cancel func()) {
+	lasting, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(after, cancel) })
+	return lasting, cancel
+}
+
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+
+func (x *exit) taken(items int, rejected int64) {
+	rejected = min(rejected, int64(items))
+	if rejected > 0 {
+		x.metrics.dropped.WithLabelValues(x.name, "rejected").Add(float64(rejected))
+	}
+	x.metrics.sent.WithLabelValues(x.name).Add(float64(int64(items) - rejected))
+	x.metrics.success.WithLabelValues(x.name).SetToCurrentTime()
+	if x.failing {
+		x.failing = false
+		x.log.Info("otlp_works_again", "signal", x.name)
+	}
+}
+
+func (x *exit) drop(reason string, items int, err error) {
+	x.metrics.dropped.WithLabelValues(x.name, reason).Add(float64(items))
+	x.fail(err)
+}
+
+// fail says once that something is wrong, until it works again.
+func (x *exit) fail(err error) {
+	if !x.failing {
+		x.failing = true
+		x.log.Warn("otlp_fails", "signal", x.name, "error", err)
+	}
+}

@@ -1,0 +1,139 @@
+package export
+
+import (
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/weirstream/weir/internal/query"
+	wire "github.com/weirstream/weir/proto"
+)
+
+const (
+	maxScrapes = 4 // at once
+	scrapeTime = 30 * time.Second
+
+	latencyHelp = "Latency of requests, by the workload that served or made them, in seconds."
+	waitHelp    = "Time from a request's arrival to the server's first read of it, in seconds."
+)
+
+// overflowLabel marks the series of what found no room, as OpenTelemetry's SDKs
+// name it.
+const overflowLabel = "otel_metric_overflow"
+
+// handler answers scrapes in the format that the scraper prefers: protobuf,
+// OpenMetrics or the older text.
+func handler(g prometheus.Gatherer) http.Handler {
+	answer := promhttp.HandlerFor(g, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true, MaxRequestsInFlight: maxScrapes,
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTime)) // what can't have one has none
+		answer.ServeHTTP(w, r)
+	})
+}
+
+// families are all series as Prometheus has them. One that wasn't shown yet is
+// shown at zero, so that a scraper sees all of its increase.
+func (t *table) families() []*dto.MetricFamily {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep()
+	byName := map[string]*dto.MetricFamily{}
+	add := func(name, help string, labels []*dto.LabelPair, h *dto.Histogram) {
+		f := byName[name]
+		if f == nil {
+			f = &dto.MetricFamily{Name: &name, Help: &help, Type: dto.MetricType_HISTOGRAM.Enum(), Unit: proto.String("seconds")}
+			byName[name] = f
+		}
+		f.Metric = append(f.Metric, &dto.Metric{Label: labels, Histogram: h})
+	}
+	empty := newSum()
+	for _, s := range t.all {
+		latency, wait, exemplars := &s.latency, &s.wait, s.exemplars
+		if !s.shown {
+			latency, wait, exemplars = &empty, &empty, nil
+		}
+		s.shown = true
+		labels := s.labels()
+		add(s.MetricName(), latencyHelp, labels, latency.histogram(s.began, exemplars))
+		if s.Side == wire.SideServer {
+			add(waitName(&s.Key), waitHelp, labels, wait.histogram(s.began, nil))
+		}
+	}
+	out := make([]*dto.MetricFamily, 0, len(byName))
+	for _, f := range byName {
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return out
+}
+
+// waitName is http_server_request_wait_duration_seconds.
+func waitName(k *query.Key) string {
+	return strings.TrimSuffix(k.MetricName(), "duration_seconds") + "wait_duration_seconds"
+}
+
+func (s *series) labels() []*dto.LabelPair {
+	labels := s.Labels()
+	if s.overflow {
+		labels = []query.Label{{Name: overflowLabel, Value: "true"}}
+	}
+	return pairs(labels)
+}
+
+func pairs(labels []query.Label) []*dto.LabelPair {
+	out := make([]*dto.LabelPair, len(labels))
+	for i, l := range labels {
+		out[i] = &dto.LabelPair{Name: &l.Name, Value: &l.Value}
+	}
+	return out
+}
+
+// histogram has both kinds of buckets: scrapers take those they know.
+func (s *sum) histogram(began time.Time, exemplars []wire.Exemplar) *dto.Histogram {
+	n := s.Native()
+	h := &dto.Histogram{
+		SampleCount: &n.Count, SampleSum: &n.Sum, CreatedTimestamp: timestamppb.New(began),
+		Schema: &n.Schema, ZeroThreshold: proto.Float64(0), ZeroCount: &n.ZeroCount, PositiveDelta: n.Deltas,
+	}
+	for _, span := range n.Spans {
+		h.PositiveSpan = append(h.PositiveSpan, &dto.BucketSpan{Offset: &span.Offset, Length: &span.Length})
+	}
+	if len(h.PositiveSpan) == 0 { // says that it is a native one, too
+		h.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}}
+	}
+	for i, bound := range bounds {
+		h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: &bound, CumulativeCount: proto.Uint64(s.classic(i))})
+	}
+	h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: &n.Count})
+	for _, e := range exemplars {
+		x := exemplar(&e)
+		i, _ := slices.BinarySearch(bounds, x.GetValue())
+		h.Bucket[i].Exemplar = x
+		h.Exemplars = append(h.Exemplars, x)
+	}
+	return h
+}
+
+// classic is how many values are at or below bound i: whole ones, within the
+// count.
+func (s *sum) classic(i int) uint64 { return min(uint64(s.below[i]+0.5), s.Count) }
+
+func exemplar(e *wire.Exemplar) *dto.Exemplar {
+	labels := []query.Label{{Name: "trace_id", Value: e.TraceID}, {Name: "span_id", Value: e.SpanID}}
+	labels = slices.DeleteFunc(labels, func(l query.Label) bool { return l.Value == "" })
+	return &dto.Exemplar{
+		Label: pairs(labels), Value: proto.Float64(seconds(e.ValueNS)), Timestamp: timestamppb.New(time.Unix(0, e.TimeNS)),
+	}
+}
+
+func seconds(ns int64) float64 { return time.Duration(ns).Seconds() }
