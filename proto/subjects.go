@@ -59,6 +59,9 @@ func (r *Rollup) Subject(namespace, workload string) string {
 	return strings.TrimSuffix(r.Subjects, ">") + Token(namespace) + "." + Token(workload)
 }
 
+// SubjectAlertCommit is the lane of the alerter: what it knows after each round.
+const SubjectAlertCommit = "weir.alert-commit"
+
 // Headers of a message on a lane.
 const (
 	HeaderEpoch = "Weir-Epoch" // the writer's epoch, as [Epoch.String] prints it

@@ -28,6 +28,7 @@ var ErrBatchTooLarge = errors.New("atomic batch is too large")
 type Part struct {
 	Subject string
 	Data    []byte
+	Header  map[string]string // of this message alone; may be nil
 }
 
 // Commit stores parts and then the lane's own message, all or none. It is
@@ -38,6 +39,9 @@ func (l *Lane) Commit(ctx context.Context, parts []Part, data []byte, seq, src u
 	size := len(data) + batchHeaderBytes
 	for i := range parts {
 		size += len(parts[i].Data) + batchHeaderBytes
+		for key, value := range parts[i].Header {
+			size += len(key) + len(value) + 4
+		}
 	}
 	if len(parts)+1 > proto.MaxBatchMsgs || size > proto.MaxBatchBytes {
 		return 0, fmt.Errorf("%w: %d messages, %d bytes", ErrBatchTooLarge, len(parts)+1, size)
@@ -58,6 +62,9 @@ func (c *Conn) requestBatch(ctx context.Context, stream string, parts []Part, re
 	for i := range parts {
 		m := nats.NewMsg(parts[i].Subject)
 		m.Data = parts[i].Data
+		for key, value := range parts[i].Header {
+			m.Header.Set(key, value)
+		}
 		m.Header.Set(jetstream.ExpectedStreamHeader, stream)
 		m.Header.Set(headerBatchID, id)
 		m.Header.Set(headerBatchSeq, fmt.Sprint(i+1))

@@ -85,7 +85,8 @@ func (l Layout) streams() []jetstream.StreamConfig {
 		sums.DenyDelete, sums.DenyPurge = true, true
 	}
 
-	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert)
+	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit)
+	alerts.AllowAtomicPublish = true
 	return []jetstream.StreamConfig{raw, enriched, latency, rollup, history, alerts}
 }
 
@@ -123,17 +124,36 @@ func (c *Conn) Provision(ctx context.Context, l Layout) error {
 		case err != nil:
 			return fmt.Errorf("provision stream %s: %w", want.Name, jetstreamError(err))
 		}
+		grown := grow(want, &have)
 		if diffs := differences(want, have); len(diffs) > 0 {
 			return fmt.Errorf("stream %s exists with another configuration (%s): "+
 				"change it with `nats stream edit %s`, or use another NATS account or data folder; nothing was changed",
 				want.Name, strings.Join(diffs, ", "), want.Name)
 		}
 		if have.MaxBytes > 0 && have.MaxBytes < want.MaxBytes {
-			have.MaxBytes = want.MaxBytes
+			have.MaxBytes, grown = want.MaxBytes, true
+		}
+		if grown {
 			update = append(update, have)
 		}
 	}
 	return c.apply(ctx, create, update, l.Replicas)
+}
+
+// grow gives a stream what this version has beyond an earlier one: more subjects,
+// and atomic batches. Nothing that was promised changes by that.
+func grow(want jetstream.StreamConfig, have *jetstream.StreamConfig) (grown bool) {
+	more := len(have.Subjects) < len(want.Subjects)
+	for _, s := range have.Subjects {
+		more = more && slices.Contains(want.Subjects, s)
+	}
+	if more {
+		have.Subjects, grown = want.Subjects, true
+	}
+	if want.AllowAtomicPublish && !have.AllowAtomicPublish {
+		have.AllowAtomicPublish, grown = true, true
+	}
+	return grown
 }
 
 func (c *Conn) apply(ctx context.Context, create, update []jetstream.StreamConfig, replicas int) error {

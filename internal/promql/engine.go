@@ -1,12 +1,14 @@
 package promql
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/stats"
 )
 
@@ -18,12 +20,15 @@ const (
 
 	// lookback is how long a sample stands for what follows it: the widest window.
 	lookback = 5 * time.Minute
+
+	subqueryStep = time.Minute // of one that gives none
 )
 
 // Engine answers expressions. It is safe for concurrent use.
 type Engine struct {
 	engine *promql.Engine
-	source *queryable
+	source storage.Queryable
+	own    *queryable // of latencies, nil if there are none
 	slots  chan struct{}
 }
 
@@ -37,13 +42,42 @@ type Result struct {
 
 // New is an engine over a source that works on some queries at once; others wait.
 func New(source Source, atOnce int) *Engine {
+	own := &queryable{source, maxSeries}
+	e := over(own, atOnce, subqueryStep)
+	e.own = own
+	return e
+}
+
+// With is an engine for rules: over a source, which may be nil, and over series
+// that are somewhere else, such as those that rules record. step is that of
+// subqueries that give none, 0 for a minute.
+func With(source Source, others storage.Queryable, step time.Duration) *Engine {
+	step = cmp.Or(step, subqueryStep)
+	if source == nil {
+		return over(others, 1, step)
+	}
+	latencies := &queryable{source, maxSeries}
+	return over(storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
+		a, err := latencies.Querier(mint, maxt)
+		if err != nil {
+			return nil, err
+		}
+		b, err := others.Querier(mint, maxt)
+		if err != nil {
+			return nil, err
+		}
+		return storage.NewMergeQuerier([]storage.Querier{a, b}, nil, storage.ChainedSeriesMerge), nil
+	}), 1, step)
+}
+
+func over(source storage.Queryable, atOnce int, step time.Duration) *Engine {
 	return &Engine{
 		engine: promql.NewEngine(promql.EngineOpts{
 			MaxSamples: maxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
-			NoStepSubqueryIntervalFn: func(int64) int64 { return time.Minute.Milliseconds() },
+			NoStepSubqueryIntervalFn: func(int64) int64 { return step.Milliseconds() },
 			Parser:                   newParser(),
 		}),
-		source: &queryable{source, maxSeries},
+		source: source,
 		slots:  make(chan struct{}, atOnce),
 	}
 }

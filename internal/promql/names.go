@@ -35,7 +35,7 @@ type Names struct {
 }
 
 // Names looks in an interval.
-func (e *Engine) Names(i query.Interval) Names { return Names{&querier{e.source, i}} }
+func (e *Engine) Names(i query.Interval) Names { return Names{&querier{e.own, i}} }
 
 // Series are the labels of the series that match. Warnings say what may be missing.
 func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []labels.Labels, warnings []string, err error) {

@@ -1,0 +1,447 @@
+package alert
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/status"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	// behind is how much before now rules are evaluated: windows are complete then.
+	behind = 20 * time.Second
+	// patience is how long a round waits beyond that for windows that aren't.
+	patience = 30 * time.Second
+
+	// catchUp is how far back rounds are made up for that nobody evaluated.
+	catchUp = time.Hour
+	// mostBack is how far back recorded series are worked out at a start.
+	mostBack = 6 * time.Hour
+
+	recordEvery = time.Minute // also when nothing has changed
+	reloadEvery = 15 * time.Second
+
+	// DefaultHistoryBytes bounds the history that rules are evaluated over.
+	DefaultHistoryBytes = 256 << 20
+	// historyKeep is the longest window of burn-rate alerts, and a little.
+	historyKeep = 3*24*time.Hour + 12*time.Hour
+)
+
+// Config is what an alerter needs.
+type Config struct {
+	Bus      *bus.Conn
+	Holder   string // name of this replica, unique among those that live at once
+	HTTP     string // host:port for /healthz, /readyz, /metrics; "" serves nothing
+	Registry *prometheus.Registry
+
+	Rules          []string                 // rule files, or patterns of them
+	More           func() ([]*Group, error) // further rules; may be nil
+	Interval       time.Duration            // of groups that have none; 0 means DefaultInterval
+	ExternalLabels map[string]string        // of all that is told to others
+	Page           *url.URL                 // where the page is, nil if that isn't known
+	HistoryBytes   int                      // bound of the history in memory; 0 means DefaultHistoryBytes
+
+	Alertmanagers []*url.URL
+	Webhooks      []*Webhook
+}
+
+// Run evaluates rules until ctx ends. Several may run at once: one of them works.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+	}
+	if cfg.Interval == 0 {
+		cfg.Interval = DefaultInterval
+	}
+	if cfg.HistoryBytes == 0 {
+		cfg.HistoryBytes = DefaultHistoryBytes
+	}
+	a := &alerter{
+		cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now,
+		history: history.New(history.Config{Bus: cfg.Bus, Bytes: cfg.HistoryBytes, Keep: historyKeep}, log),
+	}
+	groups, err := a.load()
+	if err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	a.groups = groups
+	status.RegisterBus(cfg.Registry, "alerter", cfg.Bus)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return status.Serve(ctx, cfg.HTTP, cfg.Registry, func() error { return a.ready() })
+	})
+	g.Go(func() error { return a.history.Run(ctx) })
+	g.Go(func() error { return a.reload(ctx) })
+	g.Go(func() error {
+		log.Info("alerter_started", "holder", cfg.Holder, "groups", len(groups))
+		defer log.Info("alerter_stopped")
+		return cfg.Bus.Turn(ctx, "alerter.rules", cfg.Holder, a.work)
+	})
+	return g.Wait()
+}
+
+// alerter is a running one.
+type alerter struct {
+	cfg     Config
+	log     *slog.Logger
+	m       *metrics
+	now     func() time.Time
+	history *history.History
+
+	mu     sync.Mutex
+	groups []*Group // as the files are now
+}
+
+func (a *alerter) ready() error {
+	if !a.cfg.Bus.Connected() {
+		return errors.New("not connected to NATS at " + a.cfg.Bus.URL())
+	}
+	return nil
+}
+
+func (a *alerter) load() ([]*Group, error) {
+	groups, err := LoadFiles(a.cfg.Rules, a.cfg.Interval)
+	if a.cfg.More != nil {
+		more, wrong := a.cfg.More()
+		groups, err = append(groups, more...), errors.Join(err, wrong)
+	}
+	return groups, err
+}
+
+// reload looks at the files now and then. With a mistake in them the rules stay
+// as they were.
+func (a *alerter) reload(ctx context.Context) error {
+	said := ""
+	for {
+		select {
+		case <-time.After(reloadEvery):
+		case <-ctx.Done():
+			return nil
+		}
+		groups, err := a.load()
+		if err != nil {
+			a.m.reloadFailed.Set(1)
+			if err.Error() != said {
+				a.log.Error("rules_not_reloaded", "error", err)
+			}
+			said = err.Error()
+			continue
+		}
+		a.m.reloadFailed.Set(0)
+		said = ""
+		a.mu.Lock()
+		if !reflect.DeepEqual(rulesOf(groups), rulesOf(a.groups)) {
+			a.groups = groups
+			a.log.Info("rules_reloaded", "groups", len(groups))
+		}
+		a.mu.Unlock()
+	}
+}
+
+// rulesOf is groups without what is worked out of them.
+func rulesOf(groups []*Group) (out []Group) {
+	for _, g := range groups {
+		c := *g
+		c.Rules = nil
+		for _, r := range g.Rules {
+			of := *r
+			of.parsed = nil
+			c.Rules = append(c.Rules, &of)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// turn is the work of who holds the lease.
+type turn struct {
+	*alerter
+	e         *evaluator
+	lane      *bus.Lane
+	cluster   string
+	number    uint64               // of the last record within the lane's epoch
+	evaluated map[string]time.Time // by group: its last time
+	failed    map[string]string    // by group: what went wrong then
+	changes   []Change             // not yet stored
+	stored    time.Time
+	known     []byte // the alerts of the last record
+	tell      func([]*Alert)
+}
+
+// work evaluates until ctx ends, or somebody else does.
+func (a *alerter) work(ctx context.Context) error {
+	lane, err := a.cfg.Bus.OpenLane(ctx, bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit})
+	if err != nil {
+		return err
+	}
+	t := &turn{
+		alerter: a, lane: lane, e: newEvaluator(a.history, a.cfg.ExternalLabels, a.cfg.Page, 0),
+		evaluated: map[string]time.Time{}, failed: map[string]string{},
+	}
+	sinks, stopped := errgroup.WithContext(ctx)
+	t.tell = a.startSinks(stopped, sinks)
+	defer sinks.Wait() //nolint:errcheck // they end with ctx and return nothing
+	if err := a.loaded(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	groups := a.groups
+	a.mu.Unlock()
+	if err := t.restore(lane.Last(), groups); err != nil {
+		return err
+	}
+	if err := t.look(ctx, groups); err != nil {
+		return err
+	}
+	for {
+		a.mu.Lock()
+		if !slices.Equal(groups, a.groups) {
+			groups = a.groups
+			t.drop(groups)
+		}
+		a.mu.Unlock()
+		if err := t.round(ctx, groups); err != nil {
+			return err
+		}
+	}
+}
+
+// loaded waits until the past is read.
+func (a *alerter) loaded(ctx context.Context) error {
+	for {
+		changed, _ := a.history.Changed()
+		if a.history.State().Loaded >= 1 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// restore goes on from the last record.
+func (t *turn) restore(last *bus.Message, groups []*Group) error {
+	if last == nil {
+		return nil
+	}
+	record, err := DecodeRecord(last.Data)
+	if err != nil {
+		return fmt.Errorf("%w: message %d of %s: %w", bus.ErrStop, last.Sequence, proto.StreamAlerts, err)
+	}
+	t.stored = last.Time
+	for key, g := range record.Groups {
+		t.evaluated[key] = g.Evaluated
+	}
+	for _, alert := range record.Alerts {
+		t.e.alerts[alert.key()] = alert
+	}
+	t.drop(groups)
+	t.log.Info("alerts_restored", "alerts", len(t.e.alerts), "time", record.Time)
+	return nil
+}
+
+// drop ends the alerts of rules that are no more.
+func (t *turn) drop(groups []*Group) {
+	there := map[[2]string]bool{}
+	for _, g := range groups {
+		for _, r := range g.Rules {
+			there[[2]string{g.Key(), r.ID}] = true
+		}
+	}
+	now := t.now().UTC().Truncate(time.Second)
+	for key, alert := range t.e.alerts {
+		if there[[2]string{alert.Group, alert.Rule}] {
+			continue
+		}
+		if alert.State == Firing {
+			alert.State, alert.ResolvedAt = Resolved, now
+			t.changes = append(t.changes, Change{*alert, now})
+		} else if alert.State == Pending || now.Sub(alert.ResolvedAt) >= told {
+			delete(t.e.alerts, key)
+		}
+	}
+}
+
+// look works out what rules recorded before, as far as rules look back at it.
+func (t *turn) look(ctx context.Context, groups []*Group) error {
+	_, back := recorded(groups)
+	if back == 0 {
+		return nil
+	}
+	if back > mostBack {
+		t.log.Warn("recorded_series_begin_later", "wanted", back.String(), "worked_out", mostBack.String())
+		back = mostBack
+	}
+	first := t.now().Add(-behind)
+	for _, g := range groups {
+		if at := t.next(g); at.Before(first) {
+			first = at
+		}
+	}
+	if err := t.e.fill(ctx, groups, first.Add(-back), first.Add(-time.Millisecond)); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.log.Error("recorded_series_not_worked_out", "error", err)
+	}
+	return nil
+}
+
+// next is the time that a group is to be evaluated as of.
+func (t *turn) next(g *Group) time.Time {
+	earliest := t.now().Add(-behind - catchUp)
+	at := t.evaluated[g.Key()].Truncate(g.Interval).Add(g.Interval)
+	switch {
+	case t.evaluated[g.Key()].IsZero():
+		at = t.now().Add(-behind).Truncate(g.Interval)
+	case at.Before(earliest):
+		t.log.Warn("rounds_left_out", "group", g.Name, "from", at, "to", earliest)
+		at = earliest.Truncate(g.Interval).Add(g.Interval)
+	}
+	return at
+}
+
+// round evaluates the groups whose turn is next, and stores what came of it.
+func (t *turn) round(ctx context.Context, groups []*Group) error {
+	if len(groups) == 0 {
+		if err := t.store(ctx, t.now(), groups); err != nil {
+			return err
+		}
+		return sleep(ctx, reloadEvery)
+	}
+	at := t.next(groups[0])
+	for _, g := range groups {
+		if next := t.next(g); next.Before(at) {
+			at = next
+		}
+	}
+	if err := t.await(ctx, at); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if !t.next(g).Equal(at) {
+			continue
+		}
+		started := time.Now()
+		changes, err := t.e.evaluate(ctx, g, at)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.m.evaluations.Inc()
+		t.m.duration.Observe(time.Since(started).Seconds())
+		t.failed[g.Key()] = ""
+		if err != nil {
+			t.m.failures.Inc()
+			t.failed[g.Key()] = err.Error()
+			t.log.Warn("rules_failed", "group", g.Name, "error", err)
+		}
+		t.changes = append(t.changes, changes...)
+		t.evaluated[g.Key()] = at
+	}
+	t.m.last.Set(float64(at.Unix()))
+	t.e.memory.forget(at.Add(-mostBack - catchUp).UnixMilli())
+	return t.store(ctx, at, groups)
+}
+
+// await waits until it is time to evaluate as of a time, and until everything
+// that ended before is counted, or that takes too long.
+func (t *turn) await(ctx context.Context, at time.Time) error {
+	if err := sleep(ctx, at.Add(behind).Sub(t.now())); err != nil {
+		return err
+	}
+	for {
+		changed, _ := t.history.Changed()
+		left := at.Add(behind + patience).Sub(t.now())
+		if left <= 0 || t.history.Complete() >= at.UnixNano() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-time.After(min(left, time.Second)): // an idle pipeline's windows go by without changes
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// store commits changes together with all that is known, if there is something
+// new or it is time.
+func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
+	record := Record{V: recordVersion, Cluster: t.cluster, Time: at.UTC(), Groups: map[string]GroupRecord{}, Alerts: sorted(t.e.alerts)}
+	for _, g := range groups {
+		record.Groups[g.Key()] = GroupRecord{
+			Evaluated: t.evaluated[g.Key()].UTC(), Interval: g.Interval.Seconds(), Rules: len(g.Rules), Error: t.failed[g.Key()],
+		}
+	}
+	known, err := json.Marshal(record.Alerts)
+	if err != nil {
+		return fmt.Errorf("%w: %w", bus.ErrStop, err)
+	}
+	t.count()
+	if len(t.changes) == 0 && slices.Equal(known, t.known) && t.now().Sub(t.stored) < recordEvery {
+		t.tell(record.Alerts)
+		return nil
+	}
+	data, err := record.encode()
+	if err != nil {
+		return fmt.Errorf("%w: %w", bus.ErrStop, err)
+	}
+	var parts []bus.Part
+	for i := range t.changes {
+		part, err := t.changes[i].event(t.cluster, t.cfg.ExternalLabels, t.cfg.Page)
+		if err != nil {
+			return fmt.Errorf("%w: %w", bus.ErrStop, err)
+		}
+		parts = append(parts, part)
+	}
+	t.number++
+	if _, err := t.lane.Commit(ctx, parts, data, t.number, 0, len(parts)); err != nil {
+		return fmt.Errorf("store alerts: %w", err)
+	}
+	for _, c := range t.changes {
+		t.m.changes.WithLabelValues(string(c.State)).Inc()
+		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())
+	}
+	t.changes, t.known, t.stored = nil, known, t.now()
+	t.tell(record.Alerts)
+	return nil
+}
+
+func (t *turn) count() {
+	n := map[State]int{}
+	for _, a := range t.e.alerts {
+		n[a.State]++
+	}
+	for _, s := range []State{Pending, Firing} {
+		t.m.alerts.WithLabelValues(string(s)).Set(float64(n[s]))
+	}
+}

@@ -1,0 +1,344 @@
+package alert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	prom "github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/template"
+
+	"github.com/weirstream/weir/internal/promql"
+)
+
+const (
+	maxAlerts   = 900       // of all rules together: all may change at once, and fit into a batch
+	maxRecorded = 4_000_000 // samples in memory
+
+	// told is how long an alert that is over is still said to be: whoever is told
+	// now and then hears of it.
+	told = 15 * time.Minute
+)
+
+// State of an alert.
+type State string
+
+const (
+	Pending  State = "pending"
+	Firing   State = "firing"
+	Resolved State = "resolved"
+)
+
+// Alert is one series of an alerting rule that has a value, or had one lately.
+type Alert struct {
+	Group           string            `json:"group"`
+	Rule            string            `json:"rule"` // its ID
+	State           State             `json:"state"`
+	Labels          map[string]string `json:"labels"`
+	Annotations     map[string]string `json:"annotations,omitempty"`
+	Value           number            `json:"value"`
+	ActiveAt        time.Time         `json:"active_at"`                  // since when the expression has a value
+	FiredAt         time.Time         `json:"fired_at,omitzero"`          // zero while it is pending
+	KeepFiringSince time.Time         `json:"keep_firing_since,omitzero"` // when the expression lost its value while it fired
+	ResolvedAt      time.Time         `json:"resolved_at,omitzero"`
+
+	labels labels.Labels
+}
+
+// number is written as JSON also where JSON has no such number: "NaN", "+Inf".
+type number float64
+
+func (n number) MarshalJSON() ([]byte, error) {
+	text := strconv.FormatFloat(float64(n), 'g', -1, 64)
+	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
+		text = strconv.Quote(text)
+	}
+	return []byte(text), nil
+}
+
+func (n *number) UnmarshalJSON(b []byte) error {
+	f, err := strconv.ParseFloat(strings.Trim(string(b), `"`), 64)
+	*n = number(f)
+	return err
+}
+
+// Change is an alert that begins to fire, or is over.
+type Change struct {
+	Alert
+	At time.Time // the time that was evaluated
+}
+
+// evaluator works rules out, one time after the other, and has all state of them.
+type evaluator struct {
+	engine   *promql.Engine
+	memory   *memory
+	external map[string]string // labels of all alerts and of what is told to others
+	url      *url.URL          // of the page
+	alerts   map[string]*Alert
+	last     map[*Rule]map[string]labels.Labels // series that a rule gave last: they end if it gives them no more
+	problems map[*Rule]error
+}
+
+func newEvaluator(source promql.Source, external map[string]string, page *url.URL, subqueryStep time.Duration) *evaluator {
+	m := newMemory(maxRecorded)
+	if page == nil {
+		page = new(url.URL)
+	}
+	return &evaluator{
+		engine: promql.With(source, m, subqueryStep), memory: m, external: external, url: page, alerts: map[string]*Alert{},
+		last: map[*Rule]map[string]labels.Labels{}, problems: map[*Rule]error{},
+	}
+}
+
+// evaluate works the rules of a group out as of a time. A rule that fails keeps
+// what it had, and the others go on.
+func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (changes []Change, failed error) {
+	for _, r := range g.Rules {
+		of, err := e.rule(ctx, g, r, at)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		changes = append(changes, of...)
+		e.problems[r] = err
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err))
+		}
+	}
+	return changes, failed
+}
+
+func (e *evaluator) rule(ctx context.Context, g *Group, r *Rule, at time.Time) ([]Change, error) {
+	found, err := e.vector(ctx, r.Expr, at.Add(-g.Offset))
+	if err != nil {
+		return nil, err
+	}
+	if r.Alert == "" {
+		return nil, e.record(g, r, found, at)
+	}
+	return e.alert(ctx, g, r, found, at)
+}
+
+// vector is an expression's value; a scalar is a sample without labels.
+func (e *evaluator) vector(ctx context.Context, expr string, at time.Time) (prom.Vector, error) {
+	r, err := e.engine.Instant(ctx, expr, at)
+	if err != nil {
+		return nil, err
+	}
+	switch v := r.Value.(type) {
+	case prom.Vector:
+		return v, nil
+	case prom.Scalar:
+		return prom.Vector{{T: v.T, F: v.V}}, nil
+	}
+	return nil, fmt.Errorf("the expression gives a %s: a rule needs an instant vector or a scalar", r.Value.Type())
+}
+
+func (e *evaluator) record(g *Group, r *Rule, found prom.Vector, at time.Time) error {
+	if g.Limit > 0 && len(found) > g.Limit {
+		return fmt.Errorf("it gives %d series, the group's limit is %d", len(found), g.Limit)
+	}
+	now := map[string]labels.Labels{}
+	for _, s := range found {
+		l := recordedLabels(r, s.Metric)
+		key := string(l.Bytes(nil))
+		if _, twice := now[key]; twice {
+			return fmt.Errorf("it gives the same labels twice: %s", l)
+		}
+		now[key] = l
+		if err := e.memory.add(l, point{at.UnixMilli(), s.F, s.H}); err != nil {
+			return err
+		}
+	}
+	return e.ended(r, now, at)
+}
+
+func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
+	b := labels.NewBuilder(of)
+	b.Set(labels.MetricName, r.Record)
+	for k, v := range r.Labels {
+		b.Set(k, v)
+	}
+	return b.Labels()
+}
+
+// ended marks series that a rule gave before and gives no more.
+func (e *evaluator) ended(r *Rule, now map[string]labels.Labels, at time.Time) error {
+	for key, l := range e.last[r] {
+		if _, still := now[key]; !still {
+			if err := e.memory.stale(l, at.UnixMilli()); err != nil {
+				return err
+			}
+		}
+	}
+	e.last[r] = now
+	return nil
+}
+
+func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vector, at time.Time) ([]Change, error) {
+	now := map[string]*Alert{}
+	for _, s := range found {
+		a, err := e.expand(ctx, g, r, s, at)
+		if err != nil {
+			return nil, err
+		}
+		key := a.key()
+		if now[key] != nil {
+			return nil, fmt.Errorf("two series have the same labels once the rule's are set: %s", a.labels)
+		}
+		now[key] = a
+	}
+	if g.Limit > 0 && len(now) > g.Limit {
+		return nil, fmt.Errorf("it gives %d alerts, the group's limit is %d", len(now), g.Limit)
+	}
+	var changes []Change
+	for key, a := range now {
+		if old := e.alerts[key]; old != nil && old.State != Resolved {
+			old.Value, old.Annotations, old.KeepFiringSince = a.Value, a.Annotations, time.Time{}
+			continue
+		}
+		if len(e.alerts) >= maxAlerts {
+			return nil, fmt.Errorf("more than %d alerts: make the rules say less", maxAlerts)
+		}
+		e.alerts[key] = a
+	}
+	series := map[string]labels.Labels{}
+	for _, key := range slices.Sorted(maps.Keys(e.alerts)) {
+		a := e.alerts[key]
+		if a.Group != g.Key() || a.Rule != r.ID {
+			continue
+		}
+		if a.advance(r, now[key] != nil, at) {
+			changes = append(changes, Change{*a, at})
+		}
+		if a.State == Resolved && (a.FiredAt.IsZero() || at.Sub(a.ResolvedAt) >= told) {
+			delete(e.alerts, key)
+		}
+		if a.State != Resolved {
+			if err := e.show(a, series, at); err != nil {
+				return changes, err
+			}
+		}
+	}
+	return changes, e.ended(r, series, at)
+}
+
+// advance goes on to a time at which the expression has a value or not. It
+// reports whether the alert began to fire, or is over.
+func (a *Alert) advance(r *Rule, active bool, at time.Time) bool {
+	switch {
+	case a.State == Resolved:
+		return false
+	case active && a.State == Pending && at.Sub(a.ActiveAt) >= r.For:
+		a.State, a.FiredAt = Firing, at
+		return true
+	case active:
+		return false
+	case a.State == Pending:
+		a.State, a.ResolvedAt = Resolved, at
+		return false
+	}
+	if a.KeepFiringSince.IsZero() {
+		a.KeepFiringSince = at
+	}
+	if r.KeepFiringFor > 0 && at.Sub(a.KeepFiringSince) < r.KeepFiringFor {
+		return false
+	}
+	a.State, a.ResolvedAt = Resolved, at
+	return true
+}
+
+// show records the series ALERTS and ALERTS_FOR_STATE, as Prometheus does.
+func (e *evaluator) show(a *Alert, series map[string]labels.Labels, at time.Time) error {
+	b := labels.NewBuilder(a.labels)
+	b.Set(labels.MetricName, "ALERTS_FOR_STATE")
+	since := b.Labels()
+	b.Set(labels.MetricName, "ALERTS")
+	b.Set("alertstate", string(a.State))
+	state := b.Labels()
+	series[string(since.Bytes(nil))], series[string(state.Bytes(nil))] = since, state
+	return errors.Join(
+		e.memory.add(since, point{t: at.UnixMilli(), f: float64(a.ActiveAt.Unix())}),
+		e.memory.add(state, point{t: at.UnixMilli(), f: 1}))
+}
+
+// expand makes the alert of a sample: its labels and annotations may be templates.
+func (e *evaluator) expand(ctx context.Context, g *Group, r *Rule, s prom.Sample, at time.Time) (*Alert, error) {
+	data := template.AlertTemplateData(s.Metric.Map(), e.external, e.url.String(), s)
+	expand := func(what, text string) (string, error) {
+		const before = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
+		out, err := template.NewTemplateExpander(ctx, before+text, "__alert_"+r.Alert, data, model.TimeFromUnixNano(at.UnixNano()),
+			e.vector, e.url, []string{"missingkey=zero"}).Expand()
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", what, err)
+		}
+		return out, nil
+	}
+	b := labels.NewBuilder(s.Metric).Del(labels.MetricName)
+	for k, v := range r.Labels {
+		text, err := expand("label "+k, v)
+		if err != nil {
+			return nil, err
+		}
+		b.Set(k, text)
+	}
+	b.Set(labels.AlertName, r.Alert)
+	a := &Alert{Group: g.Key(), Rule: r.ID, State: Pending, Value: number(s.F), ActiveAt: at, labels: b.Labels()}
+	a.Labels = a.labels.Map()
+	for k, v := range r.Annotations {
+		text, err := expand("annotation "+k, v)
+		if err != nil {
+			return nil, err
+		}
+		if a.Annotations == nil {
+			a.Annotations = map[string]string{}
+		}
+		a.Annotations[k] = text
+	}
+	return a, nil
+}
+
+// key names an alert among all.
+func (a *Alert) key() string { return a.Group + "\x00" + a.Rule + "\x00" + a.labels.String() }
+
+// fill works recorded series out for a time that is over, so that rules can look
+// back at them.
+func (e *evaluator) fill(ctx context.Context, groups []*Group, from, to time.Time) error {
+	for _, g := range groups {
+		for _, r := range g.Rules {
+			if r.Record == "" {
+				continue
+			}
+			start := from.Truncate(g.Interval)
+			found, err := e.engine.Range(ctx, r.Expr, start.Add(-g.Offset), to.Add(-g.Offset), g.Interval)
+			if err != nil {
+				return fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err)
+			}
+			matrix, ok := found.Value.(prom.Matrix)
+			if !ok {
+				continue
+			}
+			for _, s := range matrix {
+				l := recordedLabels(r, s.Metric)
+				for _, p := range s.Floats {
+					err = errors.Join(err, e.memory.add(l, point{t: p.T + g.Offset.Milliseconds(), f: p.F}))
+				}
+				for _, p := range s.Histograms {
+					err = errors.Join(err, e.memory.add(l, point{t: p.T + g.Offset.Milliseconds(), h: p.H}))
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package alert
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+// recordVersion is the version of [Record].
+const recordVersion = 1
+
+// Record is all that an alerter knows after a round. It is the last message of
+// each batch in WEIR_ALERTS, and the alerter's only state.
+type Record struct {
+	V       int                    `json:"v"`
+	Cluster string                 `json:"cluster,omitempty"`
+	Time    time.Time              `json:"time"`   // that was evaluated last
+	Groups  map[string]GroupRecord `json:"groups"` // by file;name
+	Alerts  []*Alert               `json:"alerts"` // pending, firing, and resolved of late
+}
+
+// GroupRecord is how far a group was evaluated.
+type GroupRecord struct {
+	Evaluated time.Time `json:"evaluated"`
+	Interval  float64   `json:"interval_s"`
+	Rules     int       `json:"rules"`
+	Error     string    `json:"error,omitempty"` // of the last evaluation
+}
+
+// encode is the record as JSON. If that is too much for a message it is without
+// annotations, which the next evaluation of each rule gives again.
+func (r *Record) encode() ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil || len(data) <= proto.MaxMessageBytes {
+		return data, err
+	}
+	short := *r
+	short.Alerts = nil
+	for _, a := range r.Alerts {
+		without := *a
+		without.Annotations = nil
+		short.Alerts = append(short.Alerts, &without)
+	}
+	return json.Marshal(short)
+}
+
+// DecodeRecord reads what [Record] is as JSON.
+func DecodeRecord(data []byte) (*Record, error) {
+	r := new(Record)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("read the alerter's record: %w", err)
+	}
+	if r.V != recordVersion {
+		return nil, fmt.Errorf("read the alerter's record: version %d, this program knows %d", r.V, recordVersion)
+	}
+	for _, a := range r.Alerts {
+		a.labels = labels.FromMap(a.Labels)
+	}
+	return r, nil
+}
+
+// eventData is a CloudEvent's data.
+type eventData struct {
+	Status      string            `json:"status"` // firing or resolved
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	Value       number            `json:"value"`
+	StartsAt    time.Time         `json:"startsAt"`
+	EndsAt      time.Time         `json:"endsAt,omitzero"`
+	Rule        string            `json:"rule"`
+	Group       string            `json:"group"`
+	Page        string            `json:"generatorURL,omitempty"`
+	Fingerprint string            `json:"fingerprint"`
+}
+
+// event is a change as a CloudEvent in NATS's binary mode: its attributes are
+// headers, its data is JSON. The same change has the same id, whoever finds it.
+func (c *Change) event(cluster string, external map[string]string, page *url.URL) (bus.Part, error) {
+	fingerprint := fmt.Sprintf("%016x", c.labels.Hash())
+	data, err := json.Marshal(eventData{
+		Status: string(c.State), Labels: withExternal(c.Labels, external), Annotations: c.Annotations, Value: c.Value,
+		StartsAt: c.FiredAt, EndsAt: c.ResolvedAt, Rule: c.Rule, Group: c.Group, Page: c.pageURL(page), Fingerprint: fingerprint,
+	})
+	if err != nil {
+		return bus.Part{}, err
+	}
+	source := "/weir"
+	if cluster != "" {
+		source += "/" + cluster
+	}
+	severity := c.Labels["severity"]
+	if severity == "" {
+		severity = "none"
+	}
+	return bus.Part{
+		Subject: proto.AlertSubject(severity, c.Labels[labels.AlertName]),
+		Data:    data,
+		Header: map[string]string{
+			"ce-specversion": "1.0",
+			"ce-type":        "io.weir.alert." + string(c.State),
+			"ce-source":      source,
+			"ce-id":          fmt.Sprintf("%s-%d-%s", fingerprint, c.FiredAt.Unix(), c.State),
+			"ce-time":        c.At.UTC().Format(time.RFC3339),
+			"ce-subject":     c.Labels[labels.AlertName],
+			"content-type":   "application/json",
+		},
+	}, nil
+}
+
+// withExternal adds labels of the install where the alert has none of that name.
+func withExternal(own, external map[string]string) map[string]string {
+	if len(external) == 0 {
+		return own
+	}
+	all := maps.Clone(external)
+	maps.Copy(all, own)
+	return all
+}
+
+// pageURL is the address of the page's view of what an alert is about, around the
+// time it began to fire; "" if it isn't known where the page is.
+func (a *Alert) pageURL(page *url.URL) string {
+	if page == nil || page.Host == "" {
+		return ""
+	}
+	state := url.Values{"view": {"services"}}
+	if a.Labels["workload"] != "" {
+		state.Set("view", "service")
+		for key, label := range map[string]string{"ns": "namespace", "w": "workload", "kind": "workload_kind"} {
+			if v := a.Labels[label]; v != "" {
+				state.Set(key, v)
+			}
+		}
+	}
+	at := a.FiredAt
+	if at.IsZero() {
+		at = a.ActiveAt
+	}
+	state.Set("from", strconv.FormatInt(at.Add(-30*time.Minute).UnixMilli(), 10))
+	state.Set("to", strconv.FormatInt(at.Add(5*time.Minute).UnixMilli(), 10))
+	u := *page
+	u.RawQuery = state.Encode()
+	return u.String()
+}
+
+// sorted is the alerts in an order that people like: what fires first.
+func sorted(alerts map[string]*Alert) []*Alert {
+	order := map[State]int{Firing: 0, Pending: 1, Resolved: 2}
+	out := slices.Collect(maps.Values(alerts))
+	slices.SortFunc(out, func(a, b *Alert) int {
+		if order[a.State] != order[b.State] {
+			return order[a.State] - order[b.State]
+		}
+		if c := a.ActiveAt.Compare(b.ActiveAt); c != 0 {
+			return c
+		}
+		return labels.Compare(a.labels, b.labels)
+	})
+	return out
+}

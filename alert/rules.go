@@ -1,0 +1,188 @@
+package alert
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// DefaultInterval is how often the rules of a group that says nothing of it are
+// evaluated.
+const DefaultInterval = time.Minute
+
+// Group is rules that are evaluated one after the other.
+type Group struct {
+	File     string // "" for rules that come with Weir
+	Name     string
+	Interval time.Duration
+	Offset   time.Duration // query_offset
+	Limit    int           // of what a rule may give; 0 for none
+	Rules    []*Rule
+}
+
+// Key names a group: it is the same after a restart.
+func (g *Group) Key() string { return g.File + ";" + g.Name }
+
+// Rule records a series, or alerts.
+type Rule struct {
+	ID            string // its name; with #2 and so on if others of the group have the same
+	Record        string // name of the series, "" if it alerts
+	Alert         string
+	Expr          string
+	For           time.Duration
+	KeepFiringFor time.Duration
+	Labels        map[string]string
+	Annotations   map[string]string
+
+	parsed parser.Expr
+}
+
+// Name is that of the alert or of the series.
+func (r *Rule) Name() string {
+	return cmp.Or(r.Alert, r.Record)
+}
+
+// LoadFiles reads the rule files that match some patterns. All mistakes of all
+// files are in the error, each with its file and, where it has one, its place.
+func LoadFiles(patterns []string, interval time.Duration) ([]*Group, error) {
+	var groups []*Group
+	var wrong []error
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("rule files %q: %w", pattern, err)
+		}
+		if len(files) == 0 {
+			wrong = append(wrong, fmt.Errorf("rule files %q: there is no such file", pattern))
+		}
+		slices.Sort(files)
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				wrong = append(wrong, err)
+				continue
+			}
+			of, err := Parse(file, data, interval)
+			groups = append(groups, of...)
+			wrong = append(wrong, err)
+		}
+	}
+	seen := map[string]bool{}
+	for _, g := range groups {
+		if seen[g.Key()] {
+			wrong = append(wrong, fmt.Errorf("%s: group %q is there twice", g.File, g.Name))
+		}
+		seen[g.Key()] = true
+	}
+	return groups, errors.Join(wrong...)
+}
+
+// Parse reads a rule file's text.
+func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
+	p := parser.NewParser(parser.Options{})
+	read, errs := rulefmt.Parse(data, false, model.UTF8Validation, p, slog.New(slog.DiscardHandler))
+	for i, err := range errs {
+		errs[i] = fmt.Errorf("%s:%w", file, err)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if read == nil || len(read.Groups) == 0 && len(bytes.TrimSpace(data)) > 0 {
+		return nil, fmt.Errorf("%s: it has no rule groups: expected `groups:` with a list", file)
+	}
+	var groups []*Group
+	for _, g := range read.Groups {
+		group := &Group{File: file, Name: g.Name, Interval: time.Duration(g.Interval), Limit: g.Limit}
+		if group.Interval == 0 {
+			group.Interval = interval
+		}
+		if g.QueryOffset != nil {
+			group.Offset = time.Duration(*g.QueryOffset)
+		}
+		names := map[string]int{}
+		for _, r := range g.Rules {
+			expr, err := p.ParseExpr(r.Expr)
+			if err != nil { // it was parsed before
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			of := map[string]string{}
+			for k, v := range g.Labels {
+				of[k] = v
+			}
+			for k, v := range r.Labels {
+				of[k] = v
+			}
+			id := cmp.Or(r.Alert, r.Record)
+			if names[id]++; names[id] > 1 {
+				id = fmt.Sprintf("%s#%d", id, names[id])
+			}
+			group.Rules = append(group.Rules, &Rule{
+				ID: id, Record: r.Record, Alert: r.Alert, Expr: r.Expr, For: time.Duration(r.For), KeepFiringFor: time.Duration(r.KeepFiringFor),
+				Labels: of, Annotations: r.Annotations, parsed: expr,
+			})
+		}
+		groups = append(groups, group)
+	}
+	return groups, nil
+}
+
+// recorded reports what names the rules of all groups record, and how far back
+// their expressions look at these.
+func recorded(groups []*Group) (names map[string]bool, back time.Duration) {
+	names = map[string]bool{}
+	for _, g := range groups {
+		for _, r := range g.Rules {
+			if r.Record != "" {
+				names[r.Record] = true
+			}
+		}
+	}
+	for _, g := range groups {
+		for _, r := range g.Rules {
+			parser.Inspect(r.parsed, func(node parser.Node, path []parser.Node) error {
+				s, ok := node.(*parser.VectorSelector)
+				if !ok || !mayBe(s, names) {
+					return nil
+				}
+				far := s.OriginalOffset
+				for _, above := range path {
+					switch n := above.(type) {
+					case *parser.MatrixSelector:
+						far += n.Range
+					case *parser.SubqueryExpr:
+						far += n.Range + n.OriginalOffset
+					}
+				}
+				back = max(back, far)
+				return nil
+			})
+		}
+	}
+	return names, back
+}
+
+// mayBe reports whether a selector may select one of some names.
+func mayBe(s *parser.VectorSelector, names map[string]bool) bool {
+	for _, m := range s.LabelMatchers {
+		if m.Name == labels.MetricName {
+			for name := range names {
+				if m.Matches(name) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,246 @@
+package alert
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"text/template"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+const (
+	resendEvery = time.Minute // to Alertmanagers, while an alert fires
+	sinkTime    = 10 * time.Second
+
+	// endsAfter is when an Alertmanager takes an alert for over that it hears no
+	// more of.
+	endsAfter = 4 * resendEvery
+)
+
+// Webhook is an address that is told of changes, one after the other.
+type Webhook struct {
+	Name       string            // unique; the stream remembers under it what was told
+	URL        *url.URL          //
+	Header     map[string]string // such as Authorization
+	Severities []string          // those told of; none means all
+	Body       *template.Template
+}
+
+// startSinks starts what tells others. tell is called after each round with all
+// alerts there are.
+func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group) (tell func([]*Alert)) {
+	var all []*mailbox
+	for _, to := range a.cfg.Alertmanagers {
+		box := newMailbox()
+		all = append(all, box)
+		g.Go(func() error {
+			a.alertmanager(ctx, to, box)
+			return nil
+		})
+	}
+	for _, hook := range a.cfg.Webhooks {
+		g.Go(func() error {
+			return a.cfg.Bus.Consume(ctx, proto.StreamAlerts, proto.SubjectsAlert, "weir-alerter-"+proto.Token(hook.Name),
+				func(ctx context.Context, m *bus.Message) error { return a.webhook(ctx, hook, m) })
+		})
+	}
+	return func(alerts []*Alert) {
+		data := make([]Alert, len(alerts))
+		for i, alert := range alerts {
+			data[i] = *alert
+		}
+		for _, box := range all {
+			box.put(data)
+		}
+	}
+}
+
+// mailbox holds the newest letter: whoever is slow misses those between.
+type mailbox struct {
+	mu     sync.Mutex
+	alerts []Alert
+	new    chan struct{}
+}
+
+func newMailbox() *mailbox { return &mailbox{new: make(chan struct{}, 1)} }
+
+func (b *mailbox) put(alerts []Alert) {
+	b.mu.Lock()
+	b.alerts = alerts
+	b.mu.Unlock()
+	select {
+	case b.new <- struct{}{}:
+	default:
+	}
+}
+
+func (b *mailbox) get() []Alert {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.alerts
+}
+
+// amAlert is an alert as Alertmanager's API v2 has it.
+type amAlert struct {
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	StartsAt     time.Time         `json:"startsAt"`
+	EndsAt       time.Time         `json:"endsAt"`
+	GeneratorURL string            `json:"generatorURL,omitempty"`
+}
+
+// alertmanager tells one of all alerts that fire, and of those that are over: at
+// once when there is a change, and every minute, as what it isn't told of again
+// is over for it.
+func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
+	api := to.JoinPath("api/v2/alerts").String()
+	name := "alertmanager " + to.Redacted()
+	var last map[string]State
+	for sentAt := (time.Time{}); ; {
+		select {
+		case <-box.new:
+		case <-time.After(resendEvery):
+		case <-ctx.Done():
+			return
+		}
+		alerts, states := box.get(), map[string]State{}
+		changed := false
+		for i := range alerts {
+			key := alerts[i].key()
+			states[key] = alerts[i].State
+			changed = changed || alerts[i].State != Pending && last[key] != alerts[i].State
+		}
+		if !changed && time.Since(sentAt) < resendEvery {
+			continue
+		}
+		body := a.amAlerts(alerts)
+		if len(body) == 0 {
+			last, sentAt = states, time.Now()
+			continue
+		}
+		data, err := json.Marshal(body)
+		if err == nil {
+			err = a.post(ctx, name, api, nil, data)
+		}
+		if err != nil {
+			a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
+			if sleep(ctx, 5*time.Second) != nil {
+				return
+			}
+			box.put(box.get()) // tell it again
+			continue
+		}
+		last, sentAt = states, time.Now()
+	}
+}
+
+func (a *alerter) amAlerts(alerts []Alert) (out []amAlert) {
+	for i := range alerts {
+		alert := &alerts[i]
+		if alert.State == Pending {
+			continue
+		}
+		of := amAlert{
+			Labels: withExternal(alert.Labels, a.cfg.ExternalLabels), Annotations: alert.Annotations,
+			StartsAt: alert.FiredAt, EndsAt: alert.ResolvedAt, GeneratorURL: alert.pageURL(a.cfg.Page),
+		}
+		if alert.State == Firing {
+			of.EndsAt = a.now().Add(endsAfter).UTC()
+		}
+		out = append(out, of)
+	}
+	return out
+}
+
+// webhook tells one of one change. What can't be told to it ever isn't told.
+func (a *alerter) webhook(ctx context.Context, hook *Webhook, m *bus.Message) error {
+	name := "webhook " + hook.Name
+	var event eventData
+	if err := json.Unmarshal(m.Data, &event); err != nil {
+		a.m.sent.WithLabelValues(name, "unreadable").Inc()
+		return nil
+	}
+	if len(hook.Severities) > 0 && !contains(hook.Severities, event.Labels["severity"]) {
+		return nil
+	}
+	var body bytes.Buffer
+	if err := hook.Body.Execute(&body, &event); err != nil {
+		a.m.sent.WithLabelValues(name, "template_failed").Inc()
+		a.log.Error("webhook_template_failed", "webhook", hook.Name, "error", err)
+		return nil
+	}
+	err := a.post(ctx, name, hook.URL.String(), hook.Header, body.Bytes())
+	if err != nil {
+		a.log.Warn("webhook_not_told", "webhook", hook.Name, "error", err)
+	}
+	var status *statusError
+	if errors.As(err, &status) && status.final() {
+		return nil
+	}
+	return err
+}
+
+func contains(all []string, one string) bool {
+	for _, s := range all {
+		if strings.EqualFold(s, one) {
+			return true
+		}
+	}
+	return false
+}
+
+// statusError is an answer that isn't a success.
+type statusError struct {
+	code int
+	text string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("the answer is %d: %s", e.code, e.text) }
+
+// final reports whether sending the same again is useless.
+func (e *statusError) final() bool {
+	return e.code >= 400 && e.code < 500 && e.code != http.StatusTooManyRequests && e.code != http.StatusRequestTimeout
+}
+
+// post sends JSON.
+func (a *alerter) post(ctx context.Context, sink, to string, header map[string]string, data []byte) (err error) {
+	defer func() {
+		result := "sent"
+		if err != nil {
+			result = "failed"
+		}
+		a.m.sent.WithLabelValues(sink, result).Inc()
+	}()
+	ctx, cancel := context.WithTimeout(ctx, sinkTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	for k, v := range header {
+		r.Header.Set(k, v)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 512))
+	if resp.StatusCode/100 != 2 {
+		return &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
+	}
+	return err
+}
