@@ -23,7 +23,7 @@ type piece struct {
 
 // Select takes what is asked for out of the cache, packed as it is, so that the
 // cache isn't held up while the engine works.
-func (c history) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
+func (c history) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	end := min(ask.Interval.ToNS, c.complete())
@@ -32,6 +32,9 @@ func (c history) Select(_ context.Context, ask promql.Ask) (*promql.Answer, erro
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
 	t := &taking{cache: c.cache, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		t.before(p)
 	}
 	for _, p := range c.pieces(from, end, ask.WidthNS) {
@@ -96,7 +99,10 @@ func (c history) missingBefore(ns, origin int64) string {
 	if began := c.began(); ns >= origin || began > 0 && origin <= began {
 		return ""
 	}
-	if slices.Max(c.loaded) > 0 {
+	switch {
+	case c.problem != "":
+		return c.problem
+	case slices.Max(c.loaded) > 0:
 		return fmt.Sprintf("history is still being read (%.0f %%): it begins at %s", 100*c.loading, clock(origin))
 	}
 	return fmt.Sprintf("history begins at %s", clock(origin))

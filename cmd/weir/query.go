@@ -153,16 +153,12 @@ func mistake(err error) error {
 }
 
 func (a *app) printValue(format string, q question, r *promql.Result) error {
-	if format == "json" {
-		return writeArray(a.stdout, promql.Elements(r.Value))
-	}
-	if format == "ndjson" {
-		for _, line := range promql.Elements(r.Value) {
-			if _, err := a.stdout.Write(append(line, '\n')); err != nil {
-				return err
-			}
+	if format == "json" || format == "ndjson" {
+		elements, err := promql.Elements(r.Value, math.MaxInt)
+		if err != nil {
+			return err
 		}
-		return nil
+		return writeLines(a.stdout, format, elements)
 	}
 	var rows []valueRow
 	switch v := r.Value.(type) {
