@@ -43,6 +43,7 @@ func TestGuard(t *testing.T) {
 		{"the page asks", open, request("/api/services", "localhost", "Sec-Fetch-Site", "same-origin"), in},
 		{"no token", closed, request("/", "weir.example"), http.StatusUnauthorized},
 		{"no token for data", closed, request("/api/services", "weir.example"), http.StatusUnauthorized},
+		{"no token for PromQL", closed, request("/api/v1/query?query=1", "weir.example"), http.StatusUnauthorized},
 		{"a wrong token", closed, request("/api/services", "weir.example", "Authorization", "Bearer x"+secret), http.StatusUnauthorized},
 		{"an empty token", closed, request("/api/services", "weir.example", "Authorization", "Bearer "), http.StatusUnauthorized},
 		{"the token", closed, request("/api/services", "weir.example", "Authorization", "Bearer "+secret), in},

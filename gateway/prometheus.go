@@ -26,6 +26,11 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
+const (
+	maxQueries   = 2        // worked on at once: each may take 320 MiB for its samples
+	maxPromBytes = 64 << 20 // of an answer
+)
+
 const truncated = "results truncated due to limit"
 
 // maxForm bounds what is posted: an expression and times.
@@ -36,6 +41,7 @@ const maxForm = 1 << 20
 type promAPI struct {
 	*gateway
 	engine *promql.Engine
+	shared *answers // apart from the page's, which must not wait for a large query
 }
 
 // promData is an answer's data with what is to be said of it.
@@ -50,7 +56,7 @@ func success(data any) *promData { return &promData{Status: "success", Data: dat
 
 func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	methods := []string{http.MethodGet, http.MethodPost} // a question may be too long for an address
-	a := &promAPI{g, promql.New(g.history, maxAtOnce)}
+	a := &promAPI{g, promql.New(g.history, maxQueries), newAnswers()}
 	for path, answer := range map[string]func(*http.Request) (*promData, error){
 		"query":               a.query,
 		"query_range":         a.queryRange,
@@ -88,7 +94,7 @@ func (a *promAPI) serve(w http.ResponseWriter, r *http.Request, kind string, ans
 	_, changes := a.history.Changed()
 	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
 	key := fmt.Sprintf("%d %d %s?%s", changes, window, r.URL.Path, r.Form.Encode())
-	body, err := a.answers.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
+	body, err := a.shared.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
 		d, err := answer(r.WithContext(ctx))
 		if err != nil {
 			return nil, err
@@ -190,7 +196,10 @@ func evaluate(r *http.Request, work func(context.Context, string) (*promql.Resul
 		return nil, failed(err)
 	}
 	d := &promData{Status: "success", Warnings: result.Warnings, Infos: result.Infos}
-	elements := promql.Elements(result.Value)
+	elements, err := promql.Elements(result.Value, maxPromBytes)
+	if err != nil {
+		return nil, failed(err)
+	}
 	if most > 0 && len(elements) > most {
 		elements, d.Warnings = elements[:most], append(d.Warnings, truncated)
 	}

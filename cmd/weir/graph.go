@@ -53,11 +53,13 @@ func (a *app) graph(q question, m prom.Matrix) error {
 			least, most = min(least, p.F), max(most, p.F)
 		}
 	}
-	if least > 0 && least < most/2 {
-		least = 0
-	}
-	if most == least {
+	switch {
+	case least > most: // nothing can be drawn
+		least, most = 0, 1
+	case least == most:
 		most = least + 1
+	case least > 0 && least < most/2:
+		least = 0
 	}
 	var c canvas
 	from, length := q.interval.FromNS/1e6, float64(q.interval.ToNS-q.interval.FromNS)/1e6

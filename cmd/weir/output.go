@@ -35,6 +35,10 @@ func writeJSON[R any](w io.Writer, format string, rows []R) error {
 		}
 		lines[i] = b
 	}
+	return writeLines(w, format, lines)
+}
+
+func writeLines(w io.Writer, format string, lines [][]byte) error {
 	if format == "json" {
 		return writeArray(w, lines)
 	}

@@ -153,16 +153,12 @@ func mistake(err error) error {
 }
 
 func (a *app) printValue(format string, q question, r *promql.Result) error {
-	if format == "json" {
-		return writeArray(a.stdout, promql.Elements(r.Value))
-	}
-	if format == "ndjson" {
-		for _, line := range promql.Elements(r.Value) {
-			if _, err := a.stdout.Write(append(line, '\n')); err != nil {
-				return err
-			}
+	if format == "json" || format == "ndjson" {
+		elements, err := promql.Elements(r.Value, math.MaxInt)
+		if err != nil {
+			return err
 		}
-		return nil
+		return writeLines(a.stdout, format, elements)
 	}
 	var rows []valueRow
 	switch v := r.Value.(type) {
@@ -190,13 +186,14 @@ func (a *app) printValue(format string, q question, r *promql.Result) error {
 	}
 	t := table{coloured: a.coloured()}
 	names := labelNames(rows)
-	t.head(append(names, valueHead(rows)...)...)
+	columns := columnsOf(rows)
+	t.head(append(slices.Clone(names), columns.head()...)...)
 	for _, row := range rows {
 		var cells []cell
 		for _, n := range names {
 			cells = append(cells, text(row.labels.Get(n)))
 		}
-		t.add(append(cells, row.cells(rows)...)...)
+		t.add(append(cells, columns.cells(row)...)...)
 	}
 	return t.write(a.stdout)
 }
@@ -231,33 +228,47 @@ func labelNames(rows []valueRow) []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-func valueHead(rows []valueRow) (head []string) {
-	if rows[0].course != nil {
+// valueColumns are those that a table's rows need besides the labels.
+type valueColumns struct{ course, number, histogram bool }
+
+func columnsOf(rows []valueRow) (c valueColumns) {
+	for _, r := range rows {
+		c.course = c.course || r.course != nil
+		c.histogram = c.histogram || r.histogram != nil
+		c.number = c.number || r.course == nil && r.histogram == nil
+	}
+	return c
+}
+
+func (c valueColumns) head() (head []string) {
+	if c.course {
 		head = append(head, ">FIRST", ">LEAST", ">MOST", ">LAST")
 	}
-	if slices.ContainsFunc(rows, func(r valueRow) bool { return r.histogram != nil }) {
-		return append(head, ">COUNT", ">P50", ">P99")
-	}
-	if rows[0].course == nil {
+	if c.number {
 		head = append(head, ">VALUE")
+	}
+	if c.histogram {
+		head = append(head, ">COUNT", ">P50", ">P99")
 	}
 	return head
 }
 
-func (r valueRow) cells(all []valueRow) (cells []cell) {
-	if r.course != nil {
+func (c valueColumns) cells(r valueRow) (cells []cell) {
+	if c.course {
 		for _, f := range []float64{r.course[0], slices.Min(r.course), slices.Max(r.course), r.course[len(r.course)-1]} {
 			cells = append(cells, number(short(f)))
 		}
 	}
-	if h := r.histogram; h != nil {
-		return append(cells, number(short(h.Count)), number(quantile(0.5, h)), number(quantile(0.99, h)))
-	}
-	for range len(valueHead(all)) - len(cells) - 1 {
-		cells = append(cells, text(""))
-	}
-	if r.course == nil {
+	h := r.histogram
+	if c.number && h == nil {
 		cells = append(cells, number(short(r.number)))
+	} else if c.number {
+		cells = append(cells, number(""))
+	}
+	if c.histogram && h != nil {
+		cells = append(cells, number(short(h.Count)), number(quantile(0.5, h)), number(quantile(0.99, h)))
+	} else if c.histogram {
+		cells = append(cells, number(""), number(""), number(""))
 	}
 	return cells
 }

@@ -20,7 +20,7 @@ type piece struct {
 // Select takes what is asked for out of the history, each part of it in the
 // finest windows that are kept of it unless the question needs no such fine ones,
 // and packed as it is: nobody is held up while the engine works.
-func (c *History) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
+func (c *History) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	end := min(ask.Interval.ToNS, c.complete())
@@ -29,6 +29,9 @@ func (c *History) Select(_ context.Context, ask promql.Ask) (*promql.Answer, err
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
 	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		t.before(p)
 	}
 	for _, p := range c.pieces(from, end, ask.WidthNS) {
@@ -93,7 +96,10 @@ func (c *History) missingBefore(ns, origin int64) string {
 	if began := c.began(); ns >= origin || began > 0 && origin <= began {
 		return ""
 	}
-	if slices.Max(c.loaded) > 0 {
+	switch {
+	case c.problem != "":
+		return c.problem
+	case slices.Max(c.loaded) > 0:
 		return fmt.Sprintf("history is still being read (%.0f %%): it begins at %s", 100*c.loading, clock(origin))
 	}
 	return fmt.Sprintf("history begins at %s", clock(origin))

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxSamples = 25_000_000 // of 16 bytes, in memory at once; a native histogram is about 50
+	maxSamples = 20_000_000 // of 16 bytes, in memory at once; a native histogram is about 50
 	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
 	maxTime    = 20 * time.Second
@@ -100,6 +100,7 @@ func (e *Engine) Instant(ctx context.Context, expr string, at time.Time) (*Resul
 }
 
 // Range is an expression's values at from, from + step and so on, to the end.
+// The step is above 0.
 func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, step time.Duration) (*Result, error) {
 	if to.Sub(from)/step > maxPoints {
 		return nil, tooManyPoints()

@@ -60,6 +60,10 @@ func tooManyPoints() error {
 	return limitf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints)
 }
 
+func tooLarge(bytes int) error {
+	return limitf("the answer is larger than %d MiB, the limit: aggregate it, take a quantile of it, or choose a longer step", bytes>>20)
+}
+
 // explain turns the engine's errors into those of this package.
 func explain(err error, expr string) error {
 	var several parser.ParseErrors
@@ -67,7 +71,10 @@ func explain(err error, expr string) error {
 	var samples promql.ErrTooManySamples
 	var timeout promql.ErrQueryTimeout
 	var storage promql.ErrStorage
+	var limit *LimitError
 	switch {
+	case errors.As(err, &limit):
+		return limit
 	case errors.As(err, &several) && len(several) > 0:
 		return syntaxError(&several[0], expr)
 	case errors.As(err, &one):

@@ -10,13 +10,18 @@ import (
 )
 
 // Elements are a value's parts as JSON, as Prometheus's API writes them: a
-// vector's samples, a matrix's series; a scalar and a string are one.
-func Elements(v parser.Value) [][]byte {
-	var out [][]byte
+// vector's samples, a matrix's series; a scalar and a string are one. More bytes
+// than most are a [*LimitError].
+func Elements(v parser.Value, most int) (out [][]byte, err error) {
+	bytes := 0
 	element := func(write func(*jsoniter.Stream)) {
+		if bytes > most {
+			return
+		}
 		s := jsoniter.NewStream(jsoniter.ConfigCompatibleWithStandardLibrary, nil, 512)
 		write(s)
 		out = append(out, s.Buffer())
+		bytes += len(s.Buffer())
 	}
 	switch v := v.(type) {
 	case promql.Vector:
@@ -34,7 +39,10 @@ func Elements(v parser.Value) [][]byte {
 			writePoint(s, v.T, func() { s.WriteString(v.V) })
 		})
 	}
-	return out
+	if bytes > most {
+		return nil, tooLarge(most)
+	}
+	return out, nil
 }
 
 func writeSample(s *jsoniter.Stream, sample promql.Sample) {

@@ -1,0 +1,69 @@
+package history
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
+)
+
+// At each edge of any answer a counter is what was counted before it, whichever
+// levels its windows come from.
+func TestHistory(t *testing.T) {
+	now := time.Unix(1_800_000_007, 0)
+	c := empty(1<<30, now)
+	clear(c.loaded)
+	before := map[int64]uint64{} // the counter at the start of each window
+	sum := uint64(0)
+	random := rand.New(rand.NewPCG(1, 2))
+	first := query.Floor(now.Add(-10*time.Hour).UnixNano(), proto.WindowNS)
+	for at := first; at <= now.UnixNano(); at += proto.WindowNS {
+		before[at] = sum
+		if n := random.IntN(5); n > 0 {
+			l := delta("cart", "/carts", time.Unix(0, at))
+			for range n {
+				l.Points[0].Hist.Record(1e6)
+			}
+			sum += l.Points[0].Hist.Count
+			c.add(l, allLevels)
+		}
+	}
+	end := query.Floor(now.UnixNano(), proto.WindowNS)
+	for range 300 {
+		from := now.Add(-time.Duration(random.Int64N(int64(11 * time.Hour))))
+		ask := promql.Ask{
+			Interval:    query.Between(from, from.Add(time.Duration(random.Int64N(int64(11*time.Hour))))),
+			WidthNS:     []int64{0, int64(15 * time.Second), int64(time.Minute), int64(time.Hour)}[random.IntN(4)],
+			Wanted:      func(*query.Key) bool { return true },
+			Differences: random.IntN(2) == 0,
+		}
+		a, err := c.Select(t.Context(), ask)
+		if err != nil || a.Missing != "" {
+			t.Fatal(err, a.Missing)
+		}
+		last, upTo := a.Edges[len(a.Edges)-1], min(ask.Interval.ToNS, end)
+		if a.Edges[0] > ask.Interval.FromNS || last > upTo || upTo-last >= int64(5*time.Minute) || !slices.IsSorted(a.Edges) {
+			t.Fatalf("%+v has edges %v", ask.Interval, a.Edges)
+		}
+		if len(a.Series) == 0 {
+			continue // before anything was counted
+		}
+		s, n, counter := a.Series[0], 0, uint64(0)
+		if s.Base != nil {
+			counter = s.Base.Hist.Count
+		}
+		for i, edge := range a.Edges {
+			if want, known := before[edge]; known && counter != want {
+				t.Fatalf("%+v: %d at %d, want %d", ask, counter, edge, want)
+			}
+			if n < len(s.Windows) && s.Windows[n] == i {
+				counter += s.Read(n, false, false).Count
+				n++
+			}
+		}
+	}
+}
