@@ -78,6 +78,7 @@ func settled(t testing.TB, e http.Handler, want uint64) {
 
 // What was counted before the exporter began is not in its sums, everything since is.
 func TestScrape(t *testing.T) {
+	t.Parallel()
 	r := counted.Start(t)
 	r.Publish(500)
 	before := r.Load.Want().Count()
@@ -138,6 +139,7 @@ func check(t testing.TB, name string, m *dto.Metric, began time.Time) {
 
 // Scrapers get the format they ask for, with the same counts.
 func TestFormats(t *testing.T) {
+	t.Parallel()
 	r := counted.Start(t)
 	e, _, _ := start(r, export.Config{})
 	r.Publish(2000)
@@ -172,6 +174,7 @@ func TestFormats(t *testing.T) {
 
 // Counting costs nothing when nobody scrapes, and begins again when somebody does.
 func TestUnwanted(t *testing.T) {
+	t.Parallel()
 	r := counted.Start(t)
 	e, _, _ := start(r, export.Config{Unwanted: 500 * time.Millisecond})
 	r.Publish(200)
@@ -187,6 +190,7 @@ func TestUnwanted(t *testing.T) {
 
 // A server that goes away and comes back changes nothing.
 func TestServerAway(t *testing.T) {
+	t.Parallel()
 	r := counted.Start(t)
 	e, _, _ := start(r, export.Config{})
 	r.Publish(200)
