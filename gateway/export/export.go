@@ -180,7 +180,7 @@ func (e *Exporter) count(ctx context.Context) error {
 	e.counting.Store(true)
 	defer e.counting.Store(false)
 	for e.wanted() {
-		m, err := next(ctx, r, min(lookEach, e.cfg.Unwanted))
+		m, err := next(ctx, r, max(tryAgain, min(lookEach, e.cfg.Unwanted)))
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			continue
 		}

@@ -43,7 +43,7 @@ func (t *table) requests() (out []request) {
 func (e *Exporter) pushSums(ctx, sending context.Context, x *exit) {
 	for ctx.Err() == nil {
 		pause(ctx, e.cfg.OTLP.Interval)
-		turn, cancel := context.WithTimeout(sending, e.cfg.OTLP.Interval)
+		turn, cancel := context.WithTimeout(sending, max(e.cfg.OTLP.Interval, flushTime))
 		for _, r := range e.table.requests() {
 			x.deliver(turn, r.Message, r.items)
 		}

@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math"
@@ -188,6 +189,13 @@ func TestUnwanted(t *testing.T) {
 		t.Errorf("after a pause it begins with %v", got)
 	}
 	bustest.Eventually(t, e.Counting, "it doesn't begin again")
+	r.Run(func(ctx context.Context) error { // however long it takes to publish
+		for ctx.Err() == nil {
+			e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics/latency", nil))
+			time.Sleep(50 * time.Millisecond)
+		}
+		return nil
+	})
 	r.Publish(600)
 	settled(t, e, 300)
 }
