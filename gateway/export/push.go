@@ -111,7 +111,7 @@ func (e *Exporter) pushSpans(ctx, sending context.Context, x *exit) {
 func (f *follower) run(ctx, sending context.Context) {
 	for ctx.Err() == nil {
 		if err := f.follow(ctx, sending); err != nil && ctx.Err() == nil {
-			f.Exporter.log.Warn("export_begins_again", "stream", f.stream, "error", err)
+			f.exit.log.Warn("export_begins_again", "stream", f.stream, "error", err)
 			pause(ctx, tryAgain)
 		}
 	}
@@ -124,7 +124,7 @@ func (f *follower) follow(ctx, sending context.Context) error {
 		return err
 	}
 	f.last, f.readAt = info.LastSeq, time.Now()
-	r, err := f.Exporter.read(ctx, f.stream, f.subjects, f.last+1)
+	r, err := f.read(ctx, f.stream, f.subjects, f.last+1)
 	if err != nil {
 		return err
 	}
