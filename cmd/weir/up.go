@@ -68,6 +68,9 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 			if err != nil {
 				return err
 			}
+			if f.http == "" && (otlp.Metrics != "" || otlp.Traces != "") {
+				return usagef("--http is empty, so that nothing is sent by OTLP either: give an address")
+			}
 			return a.up(cmd.Context(), f, otlp)
 		},
 	}

@@ -172,7 +172,7 @@ func (e *Exporter) count(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := e.cfg.Bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency}, StartSeq: info.LastSeq + 1})
+	r, err := e.read(ctx, proto.StreamLatency, proto.SubjectsLatency, info.LastSeq+1)
 	if err != nil {
 		return err
 	}
@@ -180,12 +180,15 @@ func (e *Exporter) count(ctx context.Context) error {
 	e.counting.Store(true)
 	defer e.counting.Store(false)
 	for e.wanted() {
-		m, err := next(ctx, r, min(lookEach, e.cfg.Unwanted))
+		m, err := next(ctx, r, max(tryAgain, min(lookEach, e.cfg.Unwanted)))
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			continue
 		}
 		if err != nil {
 			return err
+		}
+		if m.Foreign {
+			continue
 		}
 		l, err := proto.DecodeLatency(m.Data)
 		if err != nil {
@@ -196,6 +199,12 @@ func (e *Exporter) count(ctx context.Context) error {
 		e.table.add(l)
 	}
 	return nil
+}
+
+// read reads foreign messages too, to pass them over: the page and the
+// aggregator read the same streams and have counted them.
+func (e *Exporter) read(ctx context.Context, stream, subjects string, from uint64) (*bus.Reader, error) {
+	return e.cfg.Bus.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subjects}, StartSeq: from, Foreign: true})
 }
 
 // next waits for a message no longer than a time.

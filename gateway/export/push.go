@@ -43,7 +43,7 @@ func (t *table) requests() (out []request) {
 func (e *Exporter) pushSums(ctx, sending context.Context, x *exit) {
 	for ctx.Err() == nil {
 		pause(ctx, e.cfg.OTLP.Interval)
-		turn, cancel := context.WithTimeout(sending, e.cfg.OTLP.Interval)
+		turn, cancel := context.WithTimeout(sending, max(e.cfg.OTLP.Interval, flushTime))
 		for _, r := range e.table.requests() {
 			x.deliver(turn, r.Message, r.items)
 		}
@@ -67,7 +67,7 @@ type follower struct {
 	batch            batch
 	fill             func(data []byte, room func()) error // adds a message to the batch; room is to be called after each item
 	last             uint64                               // sequence of the last message read,
-	read             time.Time                            // when that was,
+	readAt           time.Time                            // when that was,
 	due              time.Time                            // and when what it began to fill is sent
 }
 
@@ -111,7 +111,7 @@ func (e *Exporter) pushSpans(ctx, sending context.Context, x *exit) {
 func (f *follower) run(ctx, sending context.Context) {
 	for ctx.Err() == nil {
 		if err := f.follow(ctx, sending); err != nil && ctx.Err() == nil {
-			f.Exporter.log.Warn("export_begins_again", "stream", f.stream, "error", err)
+			f.exit.log.Warn("export_begins_again", "stream", f.stream, "error", err)
 			pause(ctx, tryAgain)
 		}
 	}
@@ -123,8 +123,8 @@ func (f *follower) follow(ctx, sending context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.last, f.read = info.LastSeq, time.Now()
-	r, err := f.cfg.Bus.Read(ctx, bus.ReadConfig{Stream: f.stream, Subjects: []string{f.subjects}, StartSeq: f.last + 1})
+	f.last, f.readAt = info.LastSeq, time.Now()
+	r, err := f.read(ctx, f.stream, f.subjects, f.last+1)
 	if err != nil {
 		return err
 	}
@@ -153,12 +153,15 @@ func (f *follower) follow(ctx, sending context.Context) error {
 
 // took takes a message in.
 func (f *follower) took(ctx, sending context.Context, m *bus.Message) {
-	if m.Sequence > f.last+1 && time.Since(f.read) > lookEach { // it may be other subjects' messages that are missing
+	if m.Sequence > f.last+1 && time.Since(f.readAt) > lookEach { // it may be other subjects' messages that are missing
 		if info, err := f.cfg.Bus.StreamInfo(ctx, f.stream); err == nil && info.FirstSeq > f.last+1 {
 			f.exit.metrics.expired.WithLabelValues(f.name).Add(float64(info.FirstSeq - f.last - 1))
 		}
 	}
-	f.last, f.read = m.Sequence, time.Now()
+	f.last, f.readAt = m.Sequence, time.Now()
+	if m.Foreign {
+		return
+	}
 	err := f.fill(m.Data, func() {
 		if f.batch.full() {
 			f.flush(sending)

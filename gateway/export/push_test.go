@@ -83,6 +83,7 @@ var exits = map[string]func(r *receiver) export.OTLP{
 // Each request that was made is in exactly one delta, and in one span, also over
 // a restart.
 func TestExact(t *testing.T) {
+	t.Parallel()
 	for name, exit := range exits {
 		t.Run(name, func(t *testing.T) {
 			r := counted.Start(t)
@@ -164,6 +165,7 @@ func checkSpans(t *testing.T, to *receiver) {
 
 // Failed and slow requests are always sent, of the others about the share asked for.
 func TestSampling(t *testing.T) {
+	t.Parallel()
 	r := counted.Start(t)
 	all, few := &receiver{TB: t}, &receiver{TB: t}
 	for to, sample := range map[*receiver]float64{all: 0, few: 0.1} {
@@ -198,6 +200,7 @@ func TestSampling(t *testing.T) {
 // Sums only rise, and the last ones hold every request, also those counted just
 // before the exporter stopped.
 func TestSums(t *testing.T) {
+	t.Parallel()
 	r := counted.Start(t)
 	to := &receiver{TB: t}
 	began := time.Now()

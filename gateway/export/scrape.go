@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/query"
 	wire "github.com/weirstream/weir/proto"
 )
@@ -101,6 +102,9 @@ func pairs(labels []query.Label) []*dto.LabelPair {
 // histogram has both kinds of buckets: scrapers take those they know.
 func (s *sum) histogram(began time.Time, exemplars []wire.Exemplar) *dto.Histogram {
 	n := s.Native()
+	if n.Count == 0 {
+		n.Schema = histogram.RecordScale // rates are as coarse as the coarsest sample in their range
+	}
 	h := &dto.Histogram{
 		SampleCount: &n.Count, SampleSum: &n.Sum, CreatedTimestamp: timestamppb.New(began),
 		Schema: &n.Schema, ZeroThreshold: proto.Float64(0), ZeroCount: &n.ZeroCount, PositiveDelta: n.Deltas,
@@ -116,6 +120,9 @@ func (s *sum) histogram(began time.Time, exemplars []wire.Exemplar) *dto.Histogr
 	}
 	h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: &n.Count})
 	for _, e := range exemplars {
+		if id(e.TraceID, 16) == nil {
+			continue
+		}
 		x := exemplar(&e)
 		i, _ := slices.BinarySearch(bounds, x.GetValue())
 		h.Bucket[i].Exemplar = x
@@ -129,8 +136,10 @@ func (s *sum) histogram(began time.Time, exemplars []wire.Exemplar) *dto.Histogr
 func (s *sum) classic(i int) uint64 { return min(uint64(s.below[i]+0.5), s.Count) }
 
 func exemplar(e *wire.Exemplar) *dto.Exemplar {
-	labels := []query.Label{{Name: "trace_id", Value: e.TraceID}, {Name: "span_id", Value: e.SpanID}}
-	labels = slices.DeleteFunc(labels, func(l query.Label) bool { return l.Value == "" })
+	labels := []query.Label{{Name: "trace_id", Value: e.TraceID}}
+	if id(e.SpanID, 8) != nil {
+		labels = append(labels, query.Label{Name: "span_id", Value: e.SpanID})
+	}
 	return &dto.Exemplar{
 		Label: pairs(labels), Value: proto.Float64(seconds(e.ValueNS)), Timestamp: timestamppb.New(time.Unix(0, e.TimeNS)),
 	}

@@ -117,6 +117,13 @@ func TestBytes(t *testing.T) {
 	}
 	b := newPoints(0)
 	hostile := delta("a\xff", time.Now())
+	hostile.Points[0].Exemplars = []proto.Exemplar{{TraceID: "\xff"}, {TraceID: "0123456789abcdef0123456789abcdef", SpanID: "\xff"}}
+	table.add(hostile)
+	for _, f := range table.families() {
+		if _, err := protobuf.Marshal(f); err != nil {
+			t.Error(err)
+		}
+	}
 	hostile.Cluster, hostile.Points[0].Metric = "\xff", "\xff.x"
 	b.addDelta(hostile, &hostile.Points[0])
 	for _, r := range append(table.requests(), request{b.data, 1}) {

@@ -230,6 +230,10 @@ func (p *server) sameQuantiles() {
 		if native <= 0 || classic < native/2 || classic > native*2 {
 			p.Errorf("quantile %s is %v of native and %v of classic buckets", q, native, classic)
 		}
+		// The zero that a series begins with is in the range: it mustn't make it coarser.
+		if rate := p.value(`histogram_quantile(` + q + `, sum(rate(` + metric + `[1h])))`); rate < native/1.2 || rate > native*1.2 {
+			p.Errorf("quantile %s is %v, over a range %v", q, native, rate)
+		}
 	}
 }
 
