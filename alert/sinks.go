@@ -244,3 +244,11 @@ func (a *alerter) post(ctx context.Context, sink, to string, header map[string]s
 	}
 	return err
 }
+
+// TryWebhook executes a webhook's template with a change that looks like others.
+func TryWebhook(body *template.Template) error {
+	return body.Execute(io.Discard, &eventData{
+		Status: string(Firing), Labels: map[string]string{"alertname": "Slow", "severity": "page", "workload": "cart"},
+		Annotations: map[string]string{"summary": "cart is slow"}, Fingerprint: "0123456789abcdef", StartsAt: time.Unix(0, 0),
+	})
+}

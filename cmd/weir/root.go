@@ -75,14 +75,14 @@ same, if a gateway says where that is.`,
 	a.nats.Add(flags)
 	flags.StringVar(&a.context, a.contextFlag(), "", "`name` of a context of the nats command, instead of --server and --creds")
 	flags.StringVar(&a.color, "color", "auto", "auto, always or never; NO_COLOR in the environment is never")
-	root.AddCommand(a.doctorCommand(), a.latencyCommand(), a.topCommand(), a.observeCommand(), a.mapCommand(), a.queryCommand(), a.replayCommand(), a.ledgerCommand())
+	root.AddCommand(a.doctorCommand(), a.latencyCommand(), a.topCommand(), a.observeCommand(), a.mapCommand(), a.queryCommand(), a.replayCommand(), a.alertsCommand(), a.ledgerCommand())
 	if a.plugin {
 		a.makePlugin(root)
 		return root
 	}
 	root.AddGroup(&cobra.Group{ID: groupParts, Title: "Parts of a cluster install:"})
 	root.AddCommand(a.upCommand(),
-		a.enricherCommand(), a.aggregatorCommand(), a.gatewayCommand(), a.provisionCommand(), a.natsCommand(), a.shopCommand(), a.shopAloneCommand())
+		a.enricherCommand(), a.aggregatorCommand(), a.gatewayCommand(), a.alerterCommand(), a.provisionCommand(), a.natsCommand(), a.shopCommand(), a.shopAloneCommand())
 	return root
 }
 

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirstream/weir/alert"
+	"github.com/weirstream/weir/proto"
+)
+
+type alertsFlags struct {
+	all bool
+	outputFlag
+}
+
+func (a *app) alertsCommand() *cobra.Command {
+	f := &alertsFlags{}
+	cmd := &cobra.Command{
+		Use:     "alerts",
+		GroupID: groupRead,
+		Short:   "What fires now; tests of rule files",
+		Long: `A row for each alert that is pending or fires, as the alerter last said in
+WEIR_ALERTS. With --all also those that are over since a quarter of an hour at most.`,
+		Example: `  weir alerts
+  weir alerts -o json
+  weir alerts check rules.yaml
+  weir alerts test rules_test.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.alerts(cmd.Context(), f) },
+	}
+	cmd.Flags().BoolVar(&f.all, "all", false, "also what is over")
+	f.outputFlag.add(cmd)
+	cmd.AddCommand(a.alertsTestCommand(), a.alertsCheckCommand())
+	return cmd
+}
+
+func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	last, err := c.LastMessages(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
+	if err != nil {
+		return err
+	}
+	if len(last) == 0 {
+		return errors.New("no alerter has evaluated rules of late: start one with `weir alerter --rules FILE` or `weir up --rules FILE`")
+	}
+	record, err := alert.DecodeRecord(last[0].Data)
+	if err != nil {
+		return err
+	}
+	shown := slices.DeleteFunc(record.Alerts, func(x *alert.Alert) bool { return !f.all && x.State == alert.Resolved })
+	if f.format != "table" {
+		return a.printJSON(f.format, shown)
+	}
+	if age := time.Since(last[0].Time); age > 3*time.Minute {
+		fmt.Fprintf(a.stderr, "this is %s old: no alerter is at work\n", age.Round(time.Second))
+	}
+	for _, key := range slices.Sorted(maps.Keys(record.Groups)) {
+		if g := record.Groups[key]; g.Error != "" {
+			fmt.Fprintf(a.stderr, "%s\n", printable(g.Error))
+		}
+	}
+	if len(shown) == 0 {
+		fmt.Fprintf(a.stderr, "nothing is pending or fires; %d groups of rules, evaluated as of %s\n", len(record.Groups), record.Time.Local().Format(time.TimeOnly))
+		return nil
+	}
+	var t table
+	t.head("STATE", "SINCE", "SEVERITY", "ALERT", "LABELS", "VALUE", "SUMMARY")
+	for _, x := range shown {
+		since := x.FiredAt
+		if since.IsZero() {
+			since = x.ActiveAt
+		}
+		t.add(text(string(x.State)), text(time.Since(since).Round(time.Second).String()), text(x.Labels["severity"]),
+			text(x.Labels["alertname"]), text(ownLabels(x.Labels)),
+			number(strconv.FormatFloat(float64(x.Value), 'g', 5, 64)), text(x.Annotations["summary"]))
+	}
+	return t.write(a.stdout)
+}
+
+// ownLabels are those that have no column.
+func ownLabels(labels map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		if k != "alertname" && k != "severity" {
+			out = append(out, k+"="+labels[k])
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (a *app) printJSON(format string, alerts []*alert.Alert) error {
+	encoder := json.NewEncoder(a.stdout)
+	if format == "ndjson" {
+		for _, x := range alerts {
+			if err := encoder.Encode(x); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if alerts == nil {
+		alerts = []*alert.Alert{}
+	}
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(alerts)
+}
+
+func (a *app) alertsTestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test FILE…",
+		Short: "Unit tests of rules, in the format of promtool test rules",
+		Long: `Runs unit tests of rule files. The format is that of ` + "`promtool test rules`" + `: the same
+files give the same results. No server is needed.`,
+		Example: `  weir alerts test rules_test.yaml`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			failed := 0
+			for _, file := range files {
+				failures, err := alert.TestFile(cmd.Context(), file)
+				switch {
+				case err != nil:
+					return err
+				case len(failures) == 0:
+					fmt.Fprintf(a.stdout, "%s: ok\n", file)
+					continue
+				}
+				failed++
+				fmt.Fprintf(a.stdout, "%s: FAILED\n", file)
+				for _, f := range failures {
+					fmt.Fprintf(a.stdout, "  %s\n", strings.ReplaceAll(f, "\n", "\n  "))
+				}
+			}
+			if failed > 0 {
+				return fmt.Errorf("%d of %d files failed", failed, len(files))
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) alertsCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "check FILE…",
+		Short:   "Whether rule files have mistakes",
+		Example: `  weir alerts check rules.yaml`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, files []string) error {
+			groups, err := alert.LoadFiles(files, alert.DefaultInterval)
+			if err != nil {
+				return err
+			}
+			rules := 0
+			for _, g := range groups {
+				rules += len(g.Rules)
+			}
+			fmt.Fprintf(a.stdout, "%d groups, %d rules: ok\n", len(groups), rules)
+			return nil
+		},
+	}
+}
