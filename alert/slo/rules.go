@@ -89,7 +89,7 @@ func (o *Objective) group() rulefmt.RuleGroup {
 			labels["severity"] = severity
 			g.Rules = append(g.Rules, rulefmt.Rule{Alert: "SLOBudgetBurn", Expr: expr, Labels: labels, Annotations: map[string]string{
 				"summary":     plain(o.SLO) + ": the error budget is being used up too fast",
-				"description": `{{ $value | printf "%.3g" }} times as fast as it may be. The objective is: ` + plain(o.Text) + ".",
+				"description": `{{ $value | printf "%.1f" }} times as fast as it may be. The objective is: ` + plain(o.Text) + ".",
 			}})
 		}
 	}
