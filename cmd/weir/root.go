@@ -75,7 +75,7 @@ same, if a gateway says where that is.`,
 	a.nats.Add(flags)
 	flags.StringVar(&a.context, a.contextFlag(), "", "`name` of a context of the nats command, instead of --server and --creds")
 	flags.StringVar(&a.color, "color", "auto", "auto, always or never; NO_COLOR in the environment is never")
-	root.AddCommand(a.doctorCommand(), a.latencyCommand(), a.topCommand(), a.observeCommand(), a.mapCommand(), a.queryCommand(), a.replayCommand(), a.alertsCommand(), a.ledgerCommand())
+	root.AddCommand(a.doctorCommand(), a.latencyCommand(), a.topCommand(), a.observeCommand(), a.mapCommand(), a.queryCommand(), a.replayCommand(), a.alertsCommand(), a.sloCommand(), a.ledgerCommand())
 	if a.plugin {
 		a.makePlugin(root)
 		return root
