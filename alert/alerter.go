@@ -38,8 +38,8 @@ const (
 
 	// DefaultHistoryBytes bounds the history that rules are evaluated over.
 	DefaultHistoryBytes = 256 << 20
-	// historyKeep is the longest window of burn-rate alerts, and a little.
-	historyKeep = 3*24*time.Hour + 12*time.Hour
+	// HistoryKeep is the longest window of burn-rate alerts, and a little.
+	HistoryKeep = 3*24*time.Hour + 12*time.Hour
 )
 
 // Config is what an alerter needs.
@@ -55,6 +55,7 @@ type Config struct {
 	ExternalLabels map[string]string        // of all that is told to others
 	Page           *url.URL                 // where the page is, nil if that isn't known
 	HistoryBytes   int                      // bound of the history in memory; 0 means DefaultHistoryBytes
+	History        *history.History         // one that somebody else runs, and keeps for HistoryKeep; nil means one of its own
 
 	Alertmanagers []*url.URL
 	Webhooks      []*Webhook
@@ -71,9 +72,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if cfg.HistoryBytes == 0 {
 		cfg.HistoryBytes = DefaultHistoryBytes
 	}
-	a := &alerter{
-		cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now,
-		history: history.New(history.Config{Bus: cfg.Bus, Bytes: cfg.HistoryBytes, Keep: historyKeep}, log),
+	a := &alerter{cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now, history: cfg.History}
+	if a.history == nil {
+		a.history = history.New(history.Config{Bus: cfg.Bus, Bytes: cfg.HistoryBytes, Keep: HistoryKeep}, log)
 	}
 	groups, err := a.load()
 	if err != nil {
@@ -85,7 +86,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g.Go(func() error {
 		return status.Serve(ctx, cfg.HTTP, cfg.Registry, func() error { return a.ready() })
 	})
-	g.Go(func() error { return a.history.Run(ctx) })
+	if cfg.History == nil {
+		g.Go(func() error { return a.history.Run(ctx) })
+	}
 	g.Go(func() error { return a.reload(ctx) })
 	g.Go(func() error {
 		log.Info("alerter_started", "holder", cfg.Holder, "groups", len(groups))
@@ -178,7 +181,7 @@ type turn struct {
 	evaluated map[string]time.Time // by group: its last time
 	failed    map[string]string    // by group: what went wrong then
 	changes   []Change             // not yet stored
-	stored    time.Time
+	stored    time.Time // the time of the last record
 	known     []byte // the alerts of the last record
 	tell      func([]*Alert)
 }
@@ -245,7 +248,7 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	if err != nil {
 		return fmt.Errorf("%w: message %d of %s: %w", bus.ErrStop, last.Sequence, proto.StreamAlerts, err)
 	}
-	t.stored = last.Time
+	t.stored = record.Time
 	for key, g := range record.Groups {
 		t.evaluated[key] = g.Evaluated
 	}
@@ -407,7 +410,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
 	t.count()
-	if len(t.changes) == 0 && slices.Equal(known, t.known) && t.now().Sub(t.stored) < recordEvery {
+	if len(t.changes) == 0 && slices.Equal(known, t.known) && at.Sub(t.stored) < recordEvery {
 		t.tell(record.Alerts)
 		return nil
 	}
@@ -431,7 +434,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		t.m.changes.WithLabelValues(string(c.State)).Inc()
 		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())
 	}
-	t.changes, t.known, t.stored = nil, known, t.now()
+	t.changes, t.known, t.stored = nil, known, at
 	t.tell(record.Alerts)
 	return nil
 }

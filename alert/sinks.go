@@ -50,11 +50,26 @@ func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group) (tell func(
 			return nil
 		})
 	}
+	var waiting sync.WaitGroup // for those that are new: they must not miss the first change
 	for _, hook := range a.cfg.Webhooks {
+		waiting.Add(1)
+		ready := sync.OnceFunc(waiting.Done)
 		g.Go(func() error {
-			return a.cfg.Bus.Consume(ctx, proto.StreamAlerts, proto.SubjectsAlert, "weir-alerter-"+proto.Token(hook.Name),
+			defer ready()
+			return a.cfg.Bus.Consume(ctx, proto.StreamAlerts, proto.SubjectsAlert, "weir-alerter-"+proto.Token(hook.Name), ready,
 				func(ctx context.Context, m *bus.Message) error { return a.webhook(ctx, hook, m) })
 		})
+	}
+	begun := make(chan struct{})
+	go func() {
+		waiting.Wait()
+		close(begun)
+	}()
+	select {
+	case <-begun:
+	case <-time.After(sinkTime): // alerts come first
+		a.log.Warn("webhooks_not_ready")
+	case <-ctx.Done():
 	}
 	return func(alerts []*Alert) {
 		data := make([]Alert, len(alerts))

@@ -120,7 +120,7 @@ func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
 	}
 	r.MustRegister(m.answered, m.refused, m.slowest,
 		prometheus.NewCounterFunc(counter("foreign_total", "Messages skipped because none of Weir's writers put them where they are."),
-			func() float64 { return float64(g.bus.Stats().Foreign) }),
+			func() float64 { return float64(g.bus.Stats().Foreign + g.history.Foreign(g.bus)) }),
 		prometheus.NewCounterFunc(counter("undecodable_messages_total", "Messages of WEIR_LATENCY that could not be read."),
 			func() float64 { return float64(g.history.Undecodable()) }),
 		gauge("viewers", "Viewers connected now.", func() float64 { return float64(g.viewers.Load()) }),

@@ -18,29 +18,63 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/weirstream/weir/alert"
+	"github.com/weirstream/weir/alert/rules"
+	"github.com/weirstream/weir/alert/slo"
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/internal/bus"
 )
 
 // alertFlags say what rules there are and who is told.
 type alertFlags struct {
-	rules, alertmanagers []string
-	webhooks             string
-	external             map[string]string
+	rules, slos, alertmanagers []string
+	webhooks                   string
+	external                   map[string]string
 }
 
+// add adds them; those that few need are for files and the environment, and not
+// in --help.
 func (f *alertFlags) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.rules, "rules", nil, "Prometheus rule `files`, or patterns of them")
-	flags.StringSliceVar(&f.alertmanagers, "alertmanager", nil, "`addresses` of Alertmanagers such as http://alertmanager:9093")
-	flags.StringVar(&f.webhooks, "webhooks", "", "YAML `file` of webhooks that are told of changes")
-	flags.StringToStringVar(&f.external, "external-labels", nil, "`labels` of all alerts, such as cluster=eu")
+	flags.StringSliceVar(&f.slos, "slo", nil, "OpenSLO `files`; docs/alerting.md has more settings")
+	hidden := pflag.NewFlagSet("alerts", pflag.ContinueOnError)
+	hidden.StringSliceVar(&f.alertmanagers, "alertmanager", nil, "`addresses` of Alertmanagers such as http://alertmanager:9093")
+	hidden.StringVar(&f.webhooks, "webhooks", "", "YAML `file` of webhooks that are told of changes")
+	hidden.StringToStringVar(&f.external, "external-labels", nil, "`labels` of all alerts, such as cluster=eu")
+	hidden.VisitAll(func(h *pflag.Flag) { h.Hidden = true })
+	flags.AddFlagSet(hidden)
+}
+
+// more is the rules that don't come from rule files: Weir's own, and those of
+// objectives.
+func (f *alertFlags) more() ([]*alert.Group, error) {
+	groups, err := alert.Parse("", rules.Weir, alert.DefaultInterval)
+	if err != nil || len(f.slos) == 0 {
+		return groups, err
+	}
+	files, err := readFiles(f.slos)
+	if err != nil {
+		return nil, err
+	}
+	compiled, _, err := slo.Compile(files...)
+	if err != nil {
+		return nil, err
+	}
+	data, err := slo.Marshal(compiled)
+	if err != nil {
+		return nil, err
+	}
+	objectives, err := alert.Parse("slo", data, alert.DefaultInterval)
+	return append(groups, objectives...), err
 }
 
 // config is what the flags say, with the files read once: mistakes are said now.
 func (f *alertFlags) config(pageURL string) (alert.Config, error) {
-	cfg := alert.Config{Rules: f.rules, ExternalLabels: f.external}
+	cfg := alert.Config{Rules: f.rules, More: f.more, ExternalLabels: f.external}
 	if _, err := alert.LoadFiles(f.rules, alert.DefaultInterval); err != nil {
-		return cfg, err
+		return cfg, usageError{err}
+	}
+	if _, err := f.more(); err != nil {
+		return cfg, usageError{err}
 	}
 	for _, text := range f.alertmanagers {
 		u, err := url.Parse(text)
@@ -79,9 +113,10 @@ makes up for the rounds that nobody evaluated, of an hour at most, and says
 nothing twice.
 
 Rule files are looked at every 15 s. One with a mistake changes nothing: the rules
-stay as they were, and the log says where the mistake is.`,
+stay as they were, and the log says where the mistake is. Rules on Weir's own loss
+and lag are always there.`,
 		Example: `  weir alerter --rules '/etc/weir/rules/*.yaml' --alertmanager http://alertmanager:9093
-  weir alerter --rules slo.yaml --webhooks webhooks.yaml`,
+  weir alerter --slo objectives.yaml --webhooks webhooks.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := alerts.config(pageURL)

@@ -135,7 +135,7 @@ files give the same results. No server is needed.`,
 				failures, err := alert.TestFile(cmd.Context(), file)
 				switch {
 				case err != nil:
-					return err
+					return usageError{err}
 				case len(failures) == 0:
 					fmt.Fprintf(a.stdout, "%s: ok\n", file)
 					continue
@@ -163,7 +163,7 @@ func (a *app) alertsCheckCommand() *cobra.Command {
 		RunE: func(_ *cobra.Command, files []string) error {
 			groups, err := alert.LoadFiles(files, alert.DefaultInterval)
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			rules := 0
 			for _, g := range groups {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirstream/weir/agent"
 	"github.com/weirstream/weir/aggregator"
+	"github.com/weirstream/weir/alert"
 	"github.com/weirstream/weir/bpf"
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/enricher"
@@ -24,6 +25,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
 	"github.com/weirstream/weir/internal/demo"
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
 )
@@ -42,6 +44,7 @@ type upFlags struct {
 	level               string
 	demo                bool
 	otlp                otlpFlags
+	alerts              alertFlags
 }
 
 func (a *app) upCommand() *cobra.Command {
@@ -71,7 +74,11 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 			if f.http == "" && (otlp.Metrics != "" || otlp.Traces != "") {
 				return usagef("--http is empty, so that nothing is sent by OTLP either: give an address")
 			}
-			return a.up(cmd.Context(), f, otlp)
+			alerts, err := f.alerts.config("")
+			if err != nil {
+				return err
+			}
+			return a.up(cmd.Context(), f, otlp, alerts)
 		},
 	}
 	flags := cmd.Flags()
@@ -86,6 +93,7 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 	flags.StringSliceVar(&f.routes, "routes", nil, "route `patterns` such as /users/{name}, before the built-in rules")
 	flags.StringSliceVar(&f.leaveOut, "leave-out", nil, "`names` of processes, or cgroups such as /system.slice/backup.service, that aren't measured")
 	f.otlp.add(flags)
+	f.alerts.add(flags)
 	flags.StringVar(&f.level, "log-level", "warn", "debug, info, warn or error")
 	flags.String("config", "", "YAML `file` of these settings")
 	return cmd
@@ -96,6 +104,8 @@ type host struct {
 	app     *app
 	flags   *upFlags
 	otlp    export.OTLP
+	alerts  alert.Config
+	history *history.History // of the page and of the alerter
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	server  *natsserver.Server
@@ -104,7 +114,7 @@ type host struct {
 	ready   atomic.Bool
 }
 
-func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP) error {
+func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP, alerts alert.Config) error {
 	log, err := service.Logger(a.stderr, f.level)
 	if err != nil {
 		return usageError{err}
@@ -122,7 +132,7 @@ func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP) error {
 	if err := service.CheckHTTP(f.http); err != nil {
 		return err
 	}
-	h := &host{app: a, flags: f, otlp: otlp, log: log, metrics: service.Metrics()}
+	h := &host{app: a, flags: f, otlp: otlp, alerts: alerts, log: log, metrics: service.Metrics()}
 	return runParts(ctx, h.parts(), h.up)
 }
 
@@ -130,6 +140,8 @@ func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP) error {
 func (h *host) parts() []part {
 	parts := []part{
 		{"nats-server", h.runNATS},
+		{"history", h.runHistory},
+		{"alerter", h.runAlerter},
 		{"page", h.runPage},
 		{"aggregator", h.runAggregator},
 		{"enricher", h.runEnricher},
@@ -197,7 +209,7 @@ func (h *host) runPage(ctx context.Context, ready func()) error {
 	}
 	ready()
 	return gateway.Run(ctx, gateway.Config{
-		Bus: c, HTTP: h.flags.http, Registry: h.metrics, Token: token, OTLP: h.otlp,
+		Bus: c, HTTP: h.flags.http, Registry: h.metrics, Token: token, OTLP: h.otlp, History: h.history,
 		Ready: func() error {
 			if !h.ready.Load() {
 				return errors.New("not everything is up yet")
@@ -233,6 +245,33 @@ func (h *host) runNATS(ctx context.Context, ready func()) error {
 // connect gives a part a connection of its own to the server in this process.
 func (h *host) connect(ctx context.Context, name string) (*bus.Conn, error) {
 	return bus.Connect(ctx, bus.Options{URL: h.server.URL(), Name: "weir " + name, InProcess: h.server}, h.log)
+}
+
+// runHistory keeps in memory what the page shows and rules are evaluated over.
+func (h *host) runHistory(ctx context.Context, ready func()) error {
+	c, err := h.connect(ctx, "history")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	h.history = history.New(history.Config{Bus: c, Bytes: gateway.DefaultCacheBytes, Keep: alert.HistoryKeep}, h.log)
+	ready()
+	return h.history.Run(ctx)
+}
+
+func (h *host) runAlerter(ctx context.Context, ready func()) error {
+	c, err := h.connect(ctx, "alerter")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	h.alerts.Bus, h.alerts.Holder, h.alerts.Registry, h.alerts.History = c, h.flags.node, h.metrics, h.history
+	if page, err := parsePage(hostPage(h.flags.http, h.address)); err == nil {
+		h.alerts.Page = page
+	}
+	h.say("alerter", "%s → %s", proto.StreamLatency, proto.StreamAlerts)
+	ready()
+	return alert.Run(ctx, h.alerts, h.log)
 }
 
 func (h *host) runEnricher(ctx context.Context, ready func()) error {

@@ -17,11 +17,11 @@ const ackWait = 30 * time.Second
 // ctx ends. The server remembers under a name which are done: whoever consumes by
 // that name next goes on there. A message that fails comes again, after a while,
 // until it is done; one is done twice only if this process ends in between. The
-// first time it begins with what comes then.
-func (c *Conn) Consume(ctx context.Context, stream, subject, name string, work func(context.Context, *Message) error) error {
+// first time it begins with what comes once ready was called.
+func (c *Conn) Consume(ctx context.Context, stream, subject, name string, ready func(), work func(context.Context, *Message) error) error {
 	wait := newBackOff()
 	for {
-		err := c.consume(ctx, stream, subject, name, work, func() { wait = newBackOff() })
+		err := c.consume(ctx, stream, subject, name, ready, work, func() { wait = newBackOff() })
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -32,7 +32,7 @@ func (c *Conn) Consume(ctx context.Context, stream, subject, name string, work f
 	}
 }
 
-func (c *Conn) consume(ctx context.Context, stream, subject, name string, work func(context.Context, *Message) error, done func()) error {
+func (c *Conn) consume(ctx context.Context, stream, subject, name string, ready func(), work func(context.Context, *Message) error, done func()) error {
 	var consumer jetstream.Consumer
 	err := c.ask(ctx, apiConsumer+stream+"."+name, func(a context.Context) (err error) {
 		consumer, err = c.js.Consumer(a, stream, name)
@@ -47,6 +47,7 @@ func (c *Conn) consume(ctx context.Context, stream, subject, name string, work f
 	if err != nil {
 		return fmt.Errorf("consume %s as %s: %w", stream, name, jetstreamError(err))
 	}
+	ready()
 	for ctx.Err() == nil {
 		batch, err := consumer.Fetch(1, jetstream.FetchMaxWait(5*time.Second))
 		if err != nil {

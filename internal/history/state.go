@@ -3,6 +3,7 @@ package history
 import (
 	"time"
 
+	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -76,6 +77,15 @@ func (c *History) Complete() int64 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.complete()
+}
+
+// Foreign is how many messages were passed over that none of Weir's writers put
+// there, if it reads by another connection than this one.
+func (c *History) Foreign(other *bus.Conn) uint64 {
+	if c.bus == other {
+		return 0
+	}
+	return c.bus.Stats().Foreign
 }
 
 // Undecodable is how many messages could not be read.

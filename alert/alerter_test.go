@@ -1,0 +1,399 @@
+package alert
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/proto"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+const slowRule = `
+groups:
+- name: shop
+  interval: 30s
+  rules:
+  - record: workload:p90
+    expr: histogram_quantile(0.9, sum by (namespace, workload) (rate(http_server_request_duration_seconds[2m])))
+  - alert: Slow
+    expr: avg_over_time(workload:p90[1m]) > 0.5
+    for: 1m
+    labels: {severity: page}
+    annotations: {summary: "{{ $labels.workload }} takes {{ $value | humanizeDuration }}"}
+`
+
+// past is a stream with an hour of cart's requests, which were slow from 40 to 6
+// minutes ago.
+type past struct {
+	*testing.T
+	server *bustest.Server
+	conn   *bus.Conn
+	rules  string
+	began  time.Time // the hour
+}
+
+func newPast(t *testing.T) *past {
+	t.Helper()
+	server := bustest.Start(t)
+	p := &past{T: t, server: server, conn: bustest.Connect(t, server.URL), rules: filepath.Join(t.TempDir(), "rules.yaml")}
+	bustest.Provision(t, p.conn, 1, 1)
+	if err := os.WriteFile(p.rules, []byte(slowRule), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lane, err := p.conn.OpenLane(t.Context(), bus.LaneConfig{Stream: proto.StreamLatency, Subject: proto.CommitSubject(0), Input: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	p.began = now.Add(-time.Hour).Truncate(time.Minute)
+	seq := uint64(0)
+	for at := p.began; at.Before(now.Add(10 * time.Second)); at = at.Add(10 * time.Second) {
+		took := int64(5 * time.Millisecond)
+		if ago := now.Sub(at); ago < 40*time.Minute && ago > 6*time.Minute {
+			took = int64(900 * time.Millisecond)
+		}
+		point := proto.Point{
+			StartNS: at.UnixNano(), WindowNS: proto.WindowNS, Metric: proto.MetricHTTPServer, Side: proto.SideServer,
+			Attrs: map[string]string{proto.AttrMethod: "GET", proto.AttrRoute: "/", proto.AttrStatus: "200"},
+		}
+		for range 20 {
+			point.Hist.Record(took)
+		}
+		data, err := proto.EncodeLatency(&proto.Latency{V: 1, Namespace: "shop", Workload: "cart", WorkloadKind: "Deployment", Points: []proto.Point{point}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq++
+		record, err := proto.EncodeCommit(&proto.Commit{
+			V: 1, Epoch: lane.Epoch().Number, EpochID: lane.Epoch().ID, Seq: seq, WatermarkNS: now.Add(time.Hour).UnixNano(), LogNS: now.UnixNano(), Messages: 1, Events: 20,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := lane.Commit(t.Context(), []bus.Part{{Subject: proto.LatencySubject("shop", "cart"), Data: data}}, record, seq, seq, 20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// wasEvaluated leaves the record of an alerter that evaluated nothing for 50 minutes.
+func (p *past) wasEvaluated() {
+	p.Helper()
+	lane, err := p.conn.OpenLane(p.Context(), bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit})
+	if err != nil {
+		p.Fatal(err)
+	}
+	at := time.Now().Add(-50 * time.Minute).UTC()
+	data, err := json.Marshal(Record{V: 1, Time: at, Groups: map[string]GroupRecord{p.rules + ";shop": {Evaluated: at}}})
+	if err != nil {
+		p.Fatal(err)
+	}
+	if _, err := lane.Commit(p.Context(), nil, data, 1, 0, 0); err != nil {
+		p.Fatal(err)
+	}
+}
+
+func (p *past) config(c *bus.Conn, holder string) Config {
+	page, _ := url.Parse("http://weir.example.com/")
+	return Config{Bus: c, Holder: holder, Rules: []string{p.rules}, Page: page, ExternalLabels: map[string]string{"cluster": "eu"}}
+}
+
+// run runs an alerter until stop is called.
+func (p *past) run(cfg Config) (stop func()) {
+	ctx, cancel := context.WithCancel(p.Context())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, cfg, quiet) }()
+	return func() {
+		p.Helper()
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			p.Error(err)
+		}
+	}
+}
+
+func (p *past) caughtUp() bool {
+	last, err := p.conn.LastMessages(p.Context(), proto.StreamAlerts, proto.SubjectAlertCommit)
+	if err != nil || len(last) == 0 {
+		return false
+	}
+	r, err := DecodeRecord(last[0].Data)
+	return err == nil && time.Since(r.Groups[p.rules+";shop"].Evaluated) < 90*time.Second
+}
+
+// events are the changes in WEIR_ALERTS, by their ids.
+func (p *past) events() (ids []string, data map[string]eventData) {
+	p.Helper()
+	data = map[string]eventData{}
+	bustest.Admin(p, p.server.URL, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, proto.StreamAlerts)
+		if err != nil {
+			return err
+		}
+		info, err := s.Info(ctx)
+		if err != nil {
+			return err
+		}
+		for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+			m, err := s.GetMsg(ctx, seq)
+			if err != nil {
+				return err
+			}
+			if m.Subject == proto.SubjectAlertCommit {
+				continue
+			}
+			var e eventData
+			if err := json.Unmarshal(m.Data, &e); err != nil {
+				return err
+			}
+			if m.Subject != "weir.alert.page.Slow" || m.Header.Get("ce-type") != "io.weir.alert."+e.Status || m.Header.Get("ce-specversion") != "1.0" {
+				return fmt.Errorf("%s: %v", m.Subject, m.Header)
+			}
+			ids = append(ids, m.Header.Get("ce-id"))
+			data[m.Header.Get("ce-id")] = e
+		}
+		return nil
+	})
+	return ids, data
+}
+
+// Two alerters make up for the rounds of 50 minutes. Whether they are ended at
+// random or not: an alert fires once and is over once, at the same times.
+func TestEndedAnywhere(t *testing.T) {
+	p := newPast(t)
+	p.wasEvaluated()
+	stop := p.run(p.config(bustest.Connect(t, p.server.URL), "a"))
+	bustest.Eventually(t, p.caughtUp, "the past isn't evaluated")
+	stop()
+	want, data := p.events()
+	if len(want) != 2 {
+		t.Fatalf("%v", want)
+	}
+	firing, resolved := data[want[0]], data[want[1]]
+	if firing.Status != "firing" || resolved.Status != "resolved" || !resolved.StartsAt.Equal(firing.StartsAt) ||
+		firing.Labels["cluster"] != "eu" || firing.Labels["workload"] != "cart" || !strings.HasPrefix(firing.Annotations["summary"], "cart takes ") ||
+		!strings.HasPrefix(firing.Page, "http://weir.example.com/?") || !strings.Contains(firing.Page, "w=cart") {
+		t.Errorf("%+v\n%+v", firing, resolved)
+	}
+	now := time.Now()
+	if after := firing.StartsAt.Sub(now.Add(-40 * time.Minute)); after < time.Minute || after > 5*time.Minute {
+		t.Errorf("it fired %s after it began", after)
+	}
+	if after := resolved.EndsAt.Sub(now.Add(-6 * time.Minute)); after < 0 || after > 4*time.Minute {
+		t.Errorf("it is over %s after it ended", after)
+	}
+
+	bustest.DeleteStream(t, p.server.URL, proto.StreamAlerts)
+	bustest.Provision(t, p.conn, 1, 1)
+	p.wasEvaluated()
+	ctx, cancel := context.WithCancel(t.Context())
+	var rivals sync.WaitGroup
+	ends := 0
+	var mu sync.Mutex
+	for i := range 3 {
+		conn := bustest.Connect(t, p.server.URL)
+		rivals.Go(func() {
+			for ctx.Err() == nil {
+				life, end := context.WithTimeout(ctx, rand.N(800*time.Millisecond))
+				a := &alerter{cfg: p.config(conn, fmt.Sprint(i)), log: quiet, m: newMetrics(newRegistry()), now: time.Now}
+				a.history = newHistory(conn)
+				groups, err := a.load()
+				if err != nil {
+					t.Error(err)
+				}
+				a.groups = groups
+				go a.history.Run(life) //nolint:errcheck // it ends with life
+				err = a.work(life)     // without a lease
+				end()
+				if err != nil && !errors.Is(err, bus.ErrRival) && life.Err() == nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				ends++
+				mu.Unlock()
+			}
+		})
+	}
+	bustest.Eventually(t, p.caughtUp, "the past isn't evaluated")
+	cancel()
+	rivals.Wait()
+	got, _ := p.events()
+	t.Logf("%d ends", ends)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("changes %v, want %v", got, want)
+	}
+}
+
+// An Alertmanager that answers 500 at first, one that isn't there, a webhook that
+// fails twice, and one whose template is wrong: nobody holds up anybody, and all
+// that can be told is told.
+func TestSinks(t *testing.T) {
+	p := newPast(t)
+	p.wasEvaluated()
+	var mu sync.Mutex
+	var told []amAlert
+	var hooked []string
+	failures := map[string]int{"/api/v2/alerts": 2, "/hook": 2}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failures[r.URL.Path] > 0 {
+			failures[r.URL.Path]--
+			http.Error(w, "not now", http.StatusInternalServerError)
+			return
+		}
+		switch r.URL.Path {
+		case "/api/v2/alerts":
+			var alerts []amAlert
+			if err := json.NewDecoder(r.Body).Decode(&alerts); err != nil {
+				t.Error(err)
+			}
+			told = append(told, alerts...)
+		case "/hook":
+			var e eventData
+			if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+				t.Error(err)
+			}
+			hooked = append(hooked, e.Status)
+		}
+	}))
+	defer s.Close()
+	good, _ := url.Parse(s.URL)
+	away, _ := url.Parse("http://127.0.0.1:1")
+	hook := func(name, path, body string) *Webhook {
+		return &Webhook{Name: name, URL: good.JoinPath(path), Body: template.Must(template.New("").Funcs(template.FuncMap{
+			"json": func(v any) (string, error) { b, err := json.Marshal(v); return string(b), err },
+		}).Parse(body))}
+	}
+	cfg := p.config(bustest.Connect(t, p.server.URL), "a")
+	cfg.Alertmanagers = []*url.URL{away, good}
+	cfg.Webhooks = []*Webhook{hook("wrong", "/wrong", "{{.Nothing}}"), hook("good", "/hook", "{{json .}}")}
+	stop := p.run(cfg)
+	defer stop()
+	bustest.Eventually(t, p.caughtUp, "the past isn't evaluated")
+	bustest.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(hooked) == 2 && len(told) > 0
+	}, "not all is told")
+	mu.Lock()
+	defer mu.Unlock()
+	if !reflect.DeepEqual(hooked, []string{"firing", "resolved"}) {
+		t.Errorf("the webhook heard %v", hooked)
+	}
+	for _, a := range told {
+		if a.Labels["alertname"] != "Slow" || a.StartsAt.IsZero() || a.EndsAt.IsZero() || a.GeneratorURL == "" {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
+// A subscriber with a durable consumer hears of each change once.
+func TestSubscriber(t *testing.T) {
+	p := newPast(t)
+	p.wasEvaluated()
+	stop := p.run(p.config(bustest.Connect(t, p.server.URL), "a"))
+	defer stop()
+	bustest.Eventually(t, p.caughtUp, "the past isn't evaluated")
+	nc, err := nats.Connect(p.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := 0
+	for range 2 { // it comes back
+		c, err := js.CreateOrUpdateConsumer(t.Context(), proto.StreamAlerts, jetstream.ConsumerConfig{Durable: "pager", FilterSubject: "weir.alert.page.*", AckPolicy: jetstream.AckExplicitPolicy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, err := c.Fetch(10, jetstream.FetchMaxWait(500*time.Millisecond))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m := range batch.Messages() {
+			heard++
+			if err := m.DoubleAck(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if heard != 2 {
+		t.Errorf("%d changes", heard)
+	}
+}
+
+// What Prometheus's promtool finds right is right here too (test/rules asks it),
+// and what isn't as expected is said.
+func TestFiles(t *testing.T) {
+	files, err := filepath.Glob("testdata/*_test.yaml")
+	if err != nil || len(files) < 3 {
+		t.Fatal(files, err)
+	}
+	for _, file := range append(files, "rules/weir_test.yaml") {
+		failures, err := TestFile(t.Context(), file)
+		if err != nil || len(failures) > 0 {
+			t.Errorf("%s: %v %s", file, err, strings.Join(failures, "\n"))
+		}
+		// Without what is expected it fails, if something is.
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"severity: page", "severity: ticket"} {
+			if strings.Contains(string(data), key) {
+				wrong := filepath.Join(filepath.Dir(file), "wrong.tmp.yaml")
+				if err := os.WriteFile(wrong, []byte(strings.Replace(string(data), key, "severity: other", 1)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				failures, err := TestFile(t.Context(), wrong)
+				os.Remove(wrong) //nolint:errcheck // it is a copy
+				if err != nil || len(failures) == 0 {
+					t.Errorf("%s: with another severity: %v, %v", file, failures, err)
+				}
+			}
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: sum(rate(x[5m])\n":             "rules.yaml:5:11: group \"a\", rule 1, \"X\": could not parse expression: 1:16: parse error: unclosed left parenthesis",
+		"groups:\n- name: a\n  rulez: []\n":                                                   "line 3: field rulez not found",
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    for: soon\n":            `not a valid duration string: "soon"`,
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    labels: {a: '{{ .B'}\n": `template`,
+		"nothing: here\n": "field nothing not found",
+	} {
+		if _, err := Parse("rules.yaml", []byte(text), time.Minute); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := LoadFiles([]string{filepath.Join(t.TempDir(), "none.yaml")}, time.Minute); err == nil || !strings.Contains(err.Error(), "there is no such file") {
+		t.Error(err)
+	}
+}
