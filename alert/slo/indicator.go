@@ -111,7 +111,7 @@ func readRatio(n node) indicator {
 		// A series that wasn't there yet counted nothing.
 		zero := "vector(0)"
 		if t.template {
-			zero = "(" + t.rate(window) + ") * 0"
+			zero = t.rate(window) + " * 0"
 		}
 		share := fmt.Sprintf("(%s or %s) / (%s > 0)", p.rate(window), zero, t.rate(window))
 		if hasGood {
@@ -288,8 +288,8 @@ func readQuery(spec node) (query, bool) {
 		n.wrong("query: line %d, column %d: %s\n%s", syntax.Line, syntax.Column, syntax.Reason, syntax.Pointed())
 		return q, false
 	}
-	if s, ok := expr.(*parser.VectorSelector); ok && !q.template {
-		q.metric = s.Name
+	if s, ok := expr.(*parser.VectorSelector); ok && !q.template && plainSelector(s) {
+		q.metric, q.text = s.Name, s.String()
 	} else if !q.template {
 		n.wrong("query %s: expected a selector of a counter, such as http_requests_total{job=\"shop\"}, or a rate with %s for its range, such as sum(rate(http_requests_total[%s]))",
 			strconv.Quote(q.text), place, place)
@@ -299,13 +299,19 @@ func readQuery(spec node) (query, bool) {
 	return q, true
 }
 
+// plainSelector reports whether a range may follow.
+func plainSelector(s *parser.VectorSelector) bool {
+	return s.OriginalOffset == 0 && s.OriginalOffsetExpr == nil && s.Timestamp == nil && s.StartOrEnd == 0
+}
+
 // of is the query for a window.
 func (q query) of(window string) string { return strings.ReplaceAll(q.text, place, window) }
 
 // rate is what was counted a second.
 func (q query) rate(window string) string {
 	if q.template {
-		return q.of(window)
+		expr, _ := promql.Parse(q.of(window)) // as it was with another window
+		return "(" + expr.String() + ")"
 	}
 	return "sum(rate(" + q.text + "[" + window + "]))"
 }
