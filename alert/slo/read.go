@@ -76,7 +76,7 @@ func Read(files ...File) (objectives []*Objective, notes []string, err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.slis)) {
 		if !r.used[name] {
-			r.note(r.slis[name].node, "skipped: no SLO refers to the SLI %s", name)
+			r.note(r.slis[name].node, "SLI %s skipped: no SLO refers to it", name)
 		}
 	}
 	if len(*r.mistakes) > 0 {
@@ -111,7 +111,7 @@ func (r *reader) document(n node) {
 	}
 	switch kind.Value {
 	case "Service", "DataSource", "AlertPolicy", "AlertCondition", "AlertNotificationTarget":
-		r.note(n, "skipped: no rule comes of a %s", kind.Value)
+		r.note(n, "%s skipped: no rule comes of it", kind.Value)
 		return
 	case "SLO", "SLI":
 	default:
@@ -258,13 +258,13 @@ func (r *reader) objective(n, spec node, o *Objective) bool {
 	}
 	limit := 0.0 // seconds
 	if value, ok := keys["value"]; ok {
-		limit, _ = value.number("value", 0, 0, "seconds, such as 0.3")
+		if limit, ok = value.number("value", 0, 0, "seconds, such as 0.3"); !ok {
+			limit = 1 // there is one: that is no further mistake
+		}
 	}
 	op, hasOp := keys["op"]
 	if hasOp {
-		if _, ok := op.one("op", "lte", "lt"); !ok {
-			return false
-		}
+		op.one("op", "lte", "lt")
 	}
 	if limit != 0 && !hasOp {
 		n.wrong("%s has a value, but no op: expected op: lte", what)

@@ -25,6 +25,7 @@ docs/slo.md says what is understood.`,
 		Example: `  weir slo check slo.yaml
   weir slo generate slo.yaml >rules.yaml`,
 		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.sloGenerateCommand(), a.sloCheckCommand())
 	return cmd
