@@ -2,6 +2,7 @@ package slo_test
 
 import (
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -97,8 +98,12 @@ func TestMistakes(t *testing.T) {
 		{ratio, "bad:", "good: {}\n        bad:", `10:9: ratioMetric has both of good and bad, or neither: expected one`},
 		{ratio, "query: requests}", "query: 'requests{'}", "12:64: query: line 1, column 10: unexpected end of input inside braces\nrequests{\n         ^"},
 		{ratio, "query: requests}", "query: 'sum(rate(requests[5m]))'}", `12:64: query "sum(rate(requests[5m]))": expected a selector of a counter, such as http_requests_total{job="shop"}, or a rate with {{.window}} for its range, such as sum(rate(http_requests_total[{{.window}}]))`},
-		{ratio, "bad: {metricSource: {type: Prometheus", "bad: {metricSource: {type: Weir", `11:14: good or bad is of a source of type Weir, which knows the share by itself: expected it below raw, with rawType: failure, or below thresholdMetric`},
+		{ratio, "bad: {metricSource: {type: Prometheus", "bad: {metricSource: {type: Weir", `11:14: bad is of a source of type Weir, which knows the share by itself: expected it below raw, with rawType: failure, or below thresholdMetric`},
 		{ratio, "bad:", "raw:", `12:16: ratioMetric has total beside raw: expected raw alone`},
+		{ratio, "query: requests}", "query: 'sum(rate(requests[{{.window}}]))'}", `11:62: of bad and total one has {{.window}}: expected it in both or in neither`},
+		{latency, "duration: 30d", "duration: 585Y", `9:17: duration "585Y": expected at least 3d, the longest window that alerts look at, and at most 10Y`},
+		{latency, "type: Weir\n          spec:\n            namespace: host\n            workload: shop-payment\n            metric: latency", "type: Prometheus\n          spec: {query: http_request_duration_bucket}", `16:25: http_request_duration_bucket is part of a classic histogram: expected the name of a native one, without _bucket`},
+		{ratio, "- target: 0.99", "- {target: 0.99, op: lte}", `14:7: op and value are for a thresholdMetric: expected none with a ratioMetric`},
 		{ratio, "- target: 0.99", "- {target: 0.99, op: lte, value: 3}", `14:7: op and value are for a thresholdMetric: expected none with a ratioMetric`},
 		{ratio, "- target: 0.99", "- target: 0.99\n    - targetPercent: 99", `15:7: a target of 99% is in this SLO already: expected another, which tells them apart`},
 		{ratio, "- target: 0.99", "[]", `13:15: objectives is not a list of at least one`},
@@ -202,9 +207,26 @@ func TestWindowInQuery(t *testing.T) {
 	}
 }
 
+// The example of docs/slo.md is one.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/slo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	objectives, notes, err := slo.Read(slo.File{Name: "payment.yaml", Data: []byte(example)})
+	if err != nil || len(objectives) != 1 || len(notes) != 0 {
+		t.Fatalf("%d objectives, notes %q, error %v", len(objectives), notes, err)
+	}
+	if want := objectives[0].Text; !strings.Contains(string(page), want) {
+		t.Errorf("docs/slo.md doesn't say %q", want)
+	}
+}
+
 // What a person writes is no template.
 func TestBraces(t *testing.T) {
-	in := strings.Replace(latency, "- op: lte", "- displayName: '{{ $labels.x }}'\n      op: lte", 1)
+	in := strings.NewReplacer("- op: lte", "- displayName: '{{ $labels.x }}'\n      op: lte", "service: shop", "service: '{{ shop }}'").Replace(latency)
 	groups, _, err := slo.Compile(slo.File{Name: "slo.yaml", Data: []byte(in)})
 	if err != nil {
 		t.Fatal(err)
@@ -212,6 +234,12 @@ func TestBraces(t *testing.T) {
 	rules := groups[0].Rules
 	if got := rules[len(rules)-1].Annotations["description"]; !strings.Contains(got, `{{"{{"}} $labels.x }}: 99% of`) {
 		t.Errorf("the description is %s", got)
+	}
+	if got := rules[len(rules)-1].Labels["service"]; got != `{{"{{"}} shop }}` {
+		t.Errorf("an alert's service is %s", got)
+	}
+	if got := rules[0].Labels["service"]; got != `{{ shop }}` {
+		t.Errorf("a recording's service is %s", got)
 	}
 }
 
