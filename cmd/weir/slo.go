@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -140,5 +141,9 @@ func asJSON(g rulefmt.RuleGroup) ([]byte, error) {
 	if err := yaml.Unmarshal(out, &keys); err != nil {
 		return nil, err
 	}
-	return json.Marshal(keys)
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false) // expressions compare
+	err = encoder.Encode(keys)
+	return bytes.TrimSpace(line.Bytes()), err
 }
