@@ -3,6 +3,7 @@ package slo
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,11 +17,11 @@ import (
 
 // indicator measures requests. Expressions are for a window such as 1h.
 type indicator struct {
-	good      string                     // what is good, for a person: of host/cart within 300ms
-	bad       func(window string) string // the share of bad requests; no series if there were none
-	requests  func(window string) string // how many there were; nil if that can't be known
-	names     map[string]string          // namespace and workload, if known
-	threshold bool                       // takes a limit from the objective
+	good     string                     // what is good, for a person: of host/cart within 300ms
+	bad      func(window string) string // the share of bad requests; no series if there were none
+	requests func(window string) string // how many there were; nil if that can't be known
+	names    map[string]string          // namespace and workload, if known
+	ratio    bool                       // takes no limit from the objective
 }
 
 // readIndicator reads the spec of an indicator. limit, in seconds, is the
@@ -39,7 +40,9 @@ func readIndicator(spec node, limit float64) indicator {
 	case isThreshold:
 		return readThreshold(threshold, limit)
 	}
-	return readRatio(ratio)
+	i := readRatio(ratio)
+	i.ratio = true
+	return i
 }
 
 // readThreshold reads a metric that is a latency.
@@ -49,25 +52,21 @@ func readThreshold(n node, limit float64) indicator {
 		return indicator{}
 	}
 	if kind == "Weir" {
-		i := readWeir(spec, limit)
-		i.threshold = true
-		return i
-	}
-	i := indicator{threshold: true}
-	if limit == 0 {
-		n.wrong("the objective of this thresholdMetric has no value: expected op: lte and a value in seconds")
-		return i
+		return readWeir(spec, limit)
 	}
 	q, ok := readQuery(spec)
 	if !ok {
-		return i
+		return indicator{}
+	}
+	if limit == 0 {
+		n.wrong("the objective of this thresholdMetric has no value: expected op: lte and a value in seconds")
 	}
 	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
 		if strings.HasSuffix(q.metric, suffix) {
 			q.wrong("%s is part of a classic histogram: expected the name of a native one, without %s", q.metric, suffix)
 		}
 	}
-	i.good, i.names = "within "+seconds(limit), q.names
+	i := indicator{good: "within " + seconds(limit), names: q.names}
 	i.bad = func(window string) string { return slower(q.rate(window), limit) }
 	if !q.template {
 		i.requests = func(window string) string { return "histogram_count(" + q.increase(window) + ")" }
@@ -97,21 +96,24 @@ func readRatio(n node) indicator {
 	if !ok {
 		return indicator{}
 	}
-	part := bad
+	part, name := bad, "bad"
 	if hasGood {
-		part = good
+		part, name = good, "good"
 	}
-	p, ok1 := readPrometheus(part, "good or bad")
+	p, ok1 := readPrometheus(part, name)
 	t, ok2 := readPrometheus(total, "total")
 	if !ok1 || !ok2 {
 		return indicator{}
+	}
+	if p.template != t.template {
+		p.wrong("of %s and total one has %s: expected it in both or in neither", name, place)
 	}
 	i := indicator{good: "are good", names: t.names}
 	i.bad = func(window string) string {
 		// A series that wasn't there yet counted nothing.
 		zero := "vector(0)"
 		if t.template {
-			zero = "(" + t.rate(window) + ") * 0"
+			zero = t.rate(window) + " * 0"
 		}
 		share := fmt.Sprintf("(%s or %s) / (%s > 0)", p.rate(window), zero, t.rate(window))
 		if hasGood {
@@ -221,7 +223,7 @@ func readWeir(n node, limit float64) indicator {
 		metric.wrong("latency has two limits, or none: expected threshold: 300ms here, or op: lte and value: 0.3 in the objective")
 	case m == "latency":
 		if has {
-			limit = threshold.seconds()
+			limit = threshold.duration()
 		}
 		i.good = by + who + " within " + seconds(limit)
 		i.bad = func(window string) string { return slower(sum("rate", window, matchers), limit) }
@@ -229,8 +231,8 @@ func readWeir(n node, limit float64) indicator {
 	return i
 }
 
-// seconds reads a duration such as 300ms.
-func (n node) seconds() float64 {
+// duration reads one such as 300ms, in seconds.
+func (n node) duration() float64 {
 	d, err := time.ParseDuration(n.Value)
 	if err != nil || d <= 0 {
 		n.wrong("threshold %q: expected a duration such as 300ms or 1.5s", n.Value)
@@ -239,7 +241,7 @@ func (n node) seconds() float64 {
 }
 
 // seconds writes a duration.
-func seconds(s float64) string { return time.Duration(s * float64(time.Second)).String() }
+func seconds(s float64) string { return time.Duration(math.Round(s * float64(time.Second))).String() }
 
 // slower is the share of a native histogram above a limit. That of no requests
 // is NaN, which the comparison leaves out.
@@ -288,8 +290,8 @@ func readQuery(spec node) (query, bool) {
 		n.wrong("query: line %d, column %d: %s\n%s", syntax.Line, syntax.Column, syntax.Reason, syntax.Pointed())
 		return q, false
 	}
-	if s, ok := expr.(*parser.VectorSelector); ok && !q.template {
-		q.metric = s.Name
+	if s, ok := expr.(*parser.VectorSelector); ok && !q.template && plainSelector(s) {
+		q.metric, q.text = s.Name, s.String()
 	} else if !q.template {
 		n.wrong("query %s: expected a selector of a counter, such as http_requests_total{job=\"shop\"}, or a rate with %s for its range, such as sum(rate(http_requests_total[%s]))",
 			strconv.Quote(q.text), place, place)
@@ -299,13 +301,19 @@ func readQuery(spec node) (query, bool) {
 	return q, true
 }
 
+// plainSelector reports whether a range may follow.
+func plainSelector(s *parser.VectorSelector) bool {
+	return s.OriginalOffset == 0 && s.OriginalOffsetExpr == nil && s.Timestamp == nil && s.StartOrEnd == 0
+}
+
 // of is the query for a window.
 func (q query) of(window string) string { return strings.ReplaceAll(q.text, place, window) }
 
 // rate is what was counted a second.
 func (q query) rate(window string) string {
 	if q.template {
-		return q.of(window)
+		expr, _ := promql.Parse(q.of(window)) // as it was with another window
+		return "(" + expr.String() + ")"
 	}
 	return "sum(rate(" + q.text + "[" + window + "]))"
 }

@@ -139,7 +139,7 @@ func (n node) list(what string) (all []node) {
 
 // text is a value that isn't empty.
 func (n node) text(what string) string {
-	if n.Kind != yaml.ScalarNode || n.Value == "" {
+	if n.Kind != yaml.ScalarNode || n.Value == "" || n.Tag == "!!null" {
 		n.wrong("%s is not a value: expected text", what)
 		return ""
 	}

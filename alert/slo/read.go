@@ -76,7 +76,7 @@ func Read(files ...File) (objectives []*Objective, notes []string, err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.slis)) {
 		if !r.used[name] {
-			r.note(r.slis[name].node, "skipped: no SLO refers to the SLI %s", name)
+			r.note(r.slis[name].node, "SLI %s skipped: no SLO refers to it", name)
 		}
 	}
 	if len(*r.mistakes) > 0 {
@@ -111,7 +111,7 @@ func (r *reader) document(n node) {
 	}
 	switch kind.Value {
 	case "Service", "DataSource", "AlertPolicy", "AlertCondition", "AlertNotificationTarget":
-		r.note(n, "skipped: no rule comes of a %s", kind.Value)
+		r.note(n, "%s skipped: no rule comes of it", kind.Value)
 		return
 	case "SLO", "SLI":
 	default:
@@ -239,7 +239,6 @@ func (r *reader) indicatorOf(d *document, keys map[string]node) (spec node, ok b
 
 // objective reads one objective into what all of an SLO have.
 func (r *reader) objective(n, spec node, o *Objective) bool {
-	const what = "the objective"
 	before := len(*r.mistakes)
 	keys := n.keys("an objective", "displayName", "op", "value", "target", "targetPercent")
 	if keys == nil {
@@ -258,19 +257,19 @@ func (r *reader) objective(n, spec node, o *Objective) bool {
 	}
 	limit := 0.0 // seconds
 	if value, ok := keys["value"]; ok {
-		limit, _ = value.number("value", 0, 0, "seconds, such as 0.3")
+		if limit, ok = value.number("value", 0, 0, "seconds, such as 0.3"); !ok {
+			limit = 1 // there is one: that is no further mistake
+		}
 	}
 	op, hasOp := keys["op"]
 	if hasOp {
-		if _, ok := op.one("op", "lte", "lt"); !ok {
-			return false
-		}
+		op.one("op", "lte", "lt")
 	}
 	if limit != 0 && !hasOp {
-		n.wrong("%s has a value, but no op: expected op: lte", what)
+		n.wrong("the objective has a value, but no op: expected op: lte")
 	}
 	o.indicator = readIndicator(spec, limit)
-	if limit != 0 && !o.threshold {
+	if o.ratio && (limit != 0 || hasOp) {
 		n.wrong("op and value are for a thresholdMetric: expected none with a ratioMetric")
 	}
 	if len(*r.mistakes) > before {
@@ -322,9 +321,9 @@ func (n node) period() time.Duration {
 	}
 	number, _ := strconv.Atoi(found[1]) // at most four digits
 	unit := map[string]time.Duration{"h": time.Hour, "d": day, "w": 7 * day, "M": 30 * day, "Q": 90 * day, "Y": 365 * day}[found[2]]
-	period := time.Duration(number) * unit
-	if period < 3*day || period > 10*365*day {
+	if days := float64(number) * unit.Hours() / 24; days < 3 || days > 3650 {
 		duration.wrong("duration %q: expected at least 3d, the longest window that alerts look at, and at most 10Y", duration.Value)
+		return 0
 	}
-	return period
+	return time.Duration(number) * unit
 }

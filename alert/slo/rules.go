@@ -86,6 +86,9 @@ func (o *Objective) group() rulefmt.RuleGroup {
 	for _, severity := range []string{"page", "ticket"} {
 		if expr := o.alert(severity); expr != "" {
 			labels := o.allLabels()
+			for name, value := range labels {
+				labels[name] = plain(value) // those of alerts are templates, those of recordings aren't
+			}
 			labels["severity"] = severity
 			g.Rules = append(g.Rules, rulefmt.Rule{Alert: "SLOBudgetBurn", Expr: expr, Labels: labels, Annotations: map[string]string{
 				"summary":     plain(o.SLO) + ": the error budget is being used up too fast",

@@ -213,6 +213,7 @@ func point(e *proto.Event, peer proto.Endpoint, metric string) proto.Point {
 	}
 	if e.Error != "" {
 		p.Errors = 1
+		p.Attrs[proto.AttrErrorType] = e.Error
 	}
 	return p
 }

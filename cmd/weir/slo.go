@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -25,6 +26,7 @@ docs/slo.md says what is understood.`,
 		Example: `  weir slo check slo.yaml
   weir slo generate slo.yaml >rules.yaml`,
 		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.sloGenerateCommand(), a.sloCheckCommand())
 	return cmd
@@ -139,5 +141,9 @@ func asJSON(g rulefmt.RuleGroup) ([]byte, error) {
 	if err := yaml.Unmarshal(out, &keys); err != nil {
 		return nil, err
 	}
-	return json.Marshal(keys)
+	var line bytes.Buffer
+	encoder := json.NewEncoder(&line)
+	encoder.SetEscapeHTML(false) // expressions compare
+	err = encoder.Encode(keys)
+	return bytes.TrimSpace(line.Bytes()), err
 }
