@@ -232,7 +232,9 @@ func (r *rollup) add(l *proto.Latency) {
 // complete, or what it has is full.
 func (r *rollup) takeBatch(ctx context.Context, m *bus.Message, c *proto.Commit) error {
 	if c.Seq == 1 && r.position.Index == 0 {
-		r.log.Warn("rolling_up_anew", "stream", r.Stream, "position", r.position.Seq, "reason", r.Input+" began anew")
+		if r.seq > 0 {
+			r.log.Warn("rolling_up_anew", "stream", r.Stream, "position", r.position.Seq, "reason", r.Input+" began anew")
+		}
 		r.beginAnew()
 	}
 	for _, h := range r.held {

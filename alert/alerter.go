@@ -181,8 +181,8 @@ type turn struct {
 	evaluated map[string]time.Time // by group: its last time
 	failed    map[string]string    // by group: what went wrong then
 	changes   []Change             // not yet stored
-	stored    time.Time // the time of the last record
-	known     []byte // the alerts of the last record
+	stored    time.Time            // the time of the last record
+	known     []byte               // the alerts of the last record
 	tell      func([]*Alert)
 }
 

@@ -163,7 +163,7 @@ func (e *evaluator) record(g *Group, r *Rule, found prom.Vector, at time.Time) e
 
 func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
 	b := labels.NewBuilder(of)
-	b.Set(labels.MetricName, r.Record)
+	b.Set(model.MetricNameLabel, r.Record)
 	for k, v := range r.Labels {
 		b.Set(k, v)
 	}
@@ -259,9 +259,9 @@ func (a *Alert) advance(r *Rule, active bool, at time.Time) bool {
 // show records the series ALERTS and ALERTS_FOR_STATE, as Prometheus does.
 func (e *evaluator) show(a *Alert, series map[string]labels.Labels, at time.Time) error {
 	b := labels.NewBuilder(a.labels)
-	b.Set(labels.MetricName, "ALERTS_FOR_STATE")
+	b.Set(model.MetricNameLabel, "ALERTS_FOR_STATE")
 	since := b.Labels()
-	b.Set(labels.MetricName, "ALERTS")
+	b.Set(model.MetricNameLabel, "ALERTS")
 	b.Set("alertstate", string(a.State))
 	state := b.Labels()
 	series[string(since.Bytes(nil))], series[string(state.Bytes(nil))] = since, state
@@ -282,7 +282,7 @@ func (e *evaluator) expand(ctx context.Context, g *Group, r *Rule, s prom.Sample
 		}
 		return out, nil
 	}
-	b := labels.NewBuilder(s.Metric).Del(labels.MetricName)
+	b := labels.NewBuilder(s.Metric).Del(model.MetricNameLabel)
 	for k, v := range r.Labels {
 		text, err := expand("label "+k, v)
 		if err != nil {

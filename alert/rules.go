@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -175,7 +174,7 @@ func recorded(groups []*Group) (names map[string]bool, back time.Duration) {
 // mayBe reports whether a selector may select one of some names.
 func mayBe(s *parser.VectorSelector, names map[string]bool) bool {
 	for _, m := range s.LabelMatchers {
-		if m.Name == labels.MetricName {
+		if m.Name == model.MetricNameLabel {
 			for name := range names {
 				if m.Matches(name) {
 					return true

@@ -38,7 +38,7 @@ WEIR_ALERTS. With --all also those that are over since a quarter of an hour at m
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.alerts(cmd.Context(), f) },
 	}
 	cmd.Flags().BoolVar(&f.all, "all", false, "also what is over")
-	f.outputFlag.add(cmd)
+	f.add(cmd)
 	cmd.AddCommand(a.alertsTestCommand(), a.alertsCheckCommand())
 	return cmd
 }

@@ -236,7 +236,7 @@ func (h *host) runNATS(ctx context.Context, ready func()) error {
 	if err := c.Provision(ctx, bus.Layout{}); err != nil {
 		return err
 	}
-	h.say("streams", "%s, %s, %s, %s, %s; subscribe to %s", proto.StreamRaw, proto.StreamEnriched, proto.StreamLatency, proto.StreamRollup, proto.StreamHistory, proto.SubjectsLive)
+	h.say("streams", "%s, %s, %s, %s, %s, %s; subscribe to %s", proto.StreamRaw, proto.StreamEnriched, proto.StreamLatency, proto.StreamRollup, proto.StreamHistory, proto.StreamAlerts, proto.SubjectsLive)
 	ready()
 	<-ctx.Done()
 	return nil

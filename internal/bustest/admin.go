@@ -60,3 +60,24 @@ func RemoveOldest(t testing.TB, url, name string, n int64) {
 		return err
 	})
 }
+
+// ReadStored is all that a stream holds, with all headers.
+func ReadStored(t testing.TB, url, name string) (all []*jetstream.RawStreamMsg) {
+	t.Helper()
+	Admin(t, url, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		state := s.CachedInfo().State
+		for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+			m, err := s.GetMsg(ctx, seq)
+			if err != nil {
+				return err
+			}
+			all = append(all, m)
+		}
+		return nil
+	})
+	return all
+}
