@@ -127,7 +127,7 @@ groups:
   interval: 10s
   rules:
   - alert: Fires
-    expr: sum(count_over_time(http_server_request_duration_seconds[5m])) > 0 or vector(1) > 0
+    expr: count(http_server_request_duration_seconds) > 0
     labels: {severity: page}
 `), 0o600)
 	if err != nil {
