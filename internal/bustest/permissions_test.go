@@ -153,7 +153,11 @@ groups:
 					return nil
 				})
 		})
-		<-ready
+		select {
+		case <-ready:
+		case <-time.After(bustest.Timeout):
+			t.Fatalf("%s can't consume alerts", user)
+		}
 	}
 	for _, holder := range []string{"a", "b"} {
 		g.Go(func() error {
