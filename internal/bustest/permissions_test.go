@@ -7,12 +7,17 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"text/template"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/aggregator"
+	"github.com/weirstream/weir/alert"
 	"github.com/weirstream/weir/enricher"
 	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/gateway/api"
@@ -78,6 +84,7 @@ func everything(t *testing.T, i *installed) {
 			}
 		})
 	})
+	alerts := alerting(ctx, t, conns, &g)
 	want := publishAll(t, conns["agent"])
 	got := uint64(0)
 	bustest.Eventually(t, func() bool {
@@ -96,6 +103,7 @@ func everything(t *testing.T, i *installed) {
 	}
 	read(t, conns, want)
 	ask(t, conns)
+	alerts()
 	cancel()
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
@@ -104,6 +112,85 @@ func everything(t *testing.T, i *installed) {
 		// A subscriber would like to know whether there is more to come.
 		if n := c.Stats().Denied; n > 0 && user != "subscriber" {
 			t.Errorf("%s was denied something %d times", user, n)
+		}
+	}
+}
+
+// alerting runs two alerters with a rule that fires. The result waits until a
+// webhook of theirs, subscribers and the command line have heard of it.
+func alerting(ctx context.Context, t *testing.T, conns map[string]*bus.Conn, g *errgroup.Group) (wait func()) {
+	t.Helper()
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	err := os.WriteFile(rules, []byte(`
+groups:
+- name: requests
+  interval: 10s
+  rules:
+  - alert: Fires
+    expr: count(http_server_request_duration_seconds) > 0
+    labels: {severity: page}
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string, 100)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		told <- "webhook " + string(body)
+	}))
+	t.Cleanup(receiver.Close)
+	to, err := url.Parse(receiver.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers := []string{"subscriber", "events", "gateway"}
+	for _, user := range readers {
+		ready := make(chan struct{})
+		g.Go(func() error {
+			return conns[user].Consume(ctx, proto.StreamAlerts, proto.SubjectsAlert, "of-"+user, sync.OnceFunc(func() { close(ready) }),
+				func(_ context.Context, m *bus.Message) error {
+					told <- user + " " + m.Subject
+					return nil
+				})
+		})
+		select {
+		case <-ready:
+		case <-time.After(bustest.Timeout):
+			t.Fatalf("%s can't consume alerts", user)
+		}
+	}
+	for _, holder := range []string{"a", "b"} {
+		g.Go(func() error {
+			return alert.Run(ctx, alert.Config{
+				Bus: conns["alerter"], Holder: holder, Rules: []string{rules},
+				Webhooks: []*alert.Webhook{{Name: "hook", URL: to, Body: template.Must(template.New("").Parse(`{{.Status}}`))}},
+			}, discard)
+		})
+	}
+	return func() {
+		t.Helper()
+		want := map[string]bool{"webhook firing": true}
+		for _, user := range readers {
+			want[user+" "+proto.AlertSubject("page", "Fires")] = true
+		}
+		for deadline := time.After(2 * time.Minute); len(want) > 0; {
+			select {
+			case what := <-told:
+				delete(want, what)
+			case <-deadline:
+				t.Fatalf("not told of the alert: %v", want)
+			}
+		}
+		for _, user := range readers {
+			last, err := conns[user].LastMessages(t.Context(), proto.StreamAlerts, proto.SubjectAlertCommit)
+			if err != nil || len(last) != 1 {
+				t.Errorf("%s reads %d records of alerts: %v", user, len(last), err)
+				continue
+			}
+			record, err := alert.DecodeRecord(last[0].Data)
+			if err != nil || len(record.Alerts) == 0 || record.Groups[rules+";requests"].Error != "" {
+				t.Errorf("%s reads that %+v: %v", user, record, err)
+			}
 		}
 	}
 }
@@ -274,6 +361,9 @@ var allowed = map[string]string{
 	"weir.history-commit":            "aggregator",
 	"$KV.WEIR_LEASES.aggregator.p00": "aggregator",
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
+	"weir.alert.critical.slow":       "alerter",
+	"weir.alert-commit":              "alerter",
+	"$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
 	"$KV.WEIR_LEFT_OUT.install.retired":                                     "provisioner",
 	"$JS.API.DIRECT.GET.KV_WEIR_LEFT_OUT.$KV.WEIR_LEFT_OUT.install.retired": "agent provisioner",
@@ -281,17 +371,18 @@ var allowed = map[string]string{
 	"$JS.API.DIRECT.GET.KV_WEIR_LEFT_OUT.$KV.WEIR_LEFT_OUT.node1":      "agent",
 	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.enricher.p00":   "enricher",
 	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.aggregator.p00": "aggregator",
+	"$JS.API.DIRECT.GET.KV_WEIR_LEASES.$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
 	"$JS.API.INFO":         "provisioner",
 	"$JS.API.STREAM.NAMES": "subscriber events",
 
-	"$JS.API.STREAM.INFO.WEIR_RAW":       "agent enricher aggregator provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_RAW":       "agent enricher aggregator alerter provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ENRICHED":  "aggregator provisioner events",
-	"$JS.API.STREAM.INFO.WEIR_LATENCY":   "aggregator provisioner subscriber events",
-	"$JS.API.STREAM.INFO.WEIR_ROLLUP":    "aggregator provisioner subscriber events",
-	"$JS.API.STREAM.INFO.WEIR_HISTORY":   "provisioner subscriber events",
-	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner events",
-	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator provisioner",
+	"$JS.API.STREAM.INFO.WEIR_LATENCY":   "aggregator alerter provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_ROLLUP":    "aggregator alerter provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_HISTORY":   "alerter provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner subscriber events",
+	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator alerter provisioner",
 
 	"$JS.API.STREAM.INFO.KV_WEIR_LEFT_OUT":                               "enricher provisioner",
 	"$JS.API.CONSUMER.CREATE.KV_WEIR_LEFT_OUT.c.$KV.WEIR_LEFT_OUT.*":     "enricher",
@@ -303,30 +394,40 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.MSG.GET.WEIR_LATENCY":  "aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_ROLLUP":   "aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_HISTORY":  "aggregator",
+	"$JS.API.STREAM.MSG.GET.WEIR_ALERTS":   "alerter",
 
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.p00.*":          "enricher events",
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.>":              "events",
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c":                         "events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c.weir.enriched.p00":  "aggregator events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ENRICHED.c":                    "events",
-	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.commit.*":       "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.commit.*":       "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c.weir.latency.>":      "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c":                     "aggregator subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup-commit":   "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_LATENCY.c":                     "aggregator alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup-commit":   "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c.weir.rollup.>":        "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c":                      "aggregator subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history-commit": "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ROLLUP.c":                      "aggregator alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history-commit": "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history.>":      "subscriber events",
-	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c":                     "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c":                     "alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-commit":    "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert.>":         "alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c":                      "subscriber events",
+	"$JS.API.CONSUMER.DURABLE.CREATE.WEIR_ALERTS.c":              "subscriber events",
+	"$JS.API.CONSUMER.INFO.WEIR_ALERTS.c":                        "alerter subscriber events",
+	"$JS.API.CONSUMER.MSG.NEXT.WEIR_ALERTS.c":                    "alerter subscriber events",
+	"$JS.API.CONSUMER.DELETE.WEIR_ALERTS.c":                      "subscriber events",
+	"$JS.ACK.WEIR_ALERTS.c.1.1.1.1.0":                            "alerter subscriber events",
+	"$JS.FC.WEIR_ALERTS.c.x":                                     "subscriber events",
 }
 
 func init() {
 	for stream, readers := range map[string]string{
-		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "aggregator subscriber events", "WEIR_ROLLUP": "aggregator subscriber events", "WEIR_HISTORY": "subscriber events",
+		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "aggregator alerter subscriber events", "WEIR_ROLLUP": "aggregator alerter subscriber events", "WEIR_HISTORY": "alerter subscriber events",
 	} {
 		allowed["$JS.API.CONSUMER.MSG.NEXT."+stream+".c"] = readers
 		allowed["$JS.API.CONSUMER.DELETE."+stream+".c"] = readers
-		tools := strings.TrimPrefix(strings.TrimPrefix(readers, "enricher "), "aggregator ")
+		tools := strings.NewReplacer("enricher ", "", "aggregator ", "", "alerter ", "").Replace(readers)
 		allowed["$JS.API.CONSUMER.INFO."+stream+".c"] = tools
 		allowed["$JS.FC."+stream+".c.x"] = tools
 	}
@@ -359,7 +460,7 @@ func subjects() []string {
 		for _, verb := range []string{"CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"} {
 			all = append(all, "$JS.API.CONSUMER."+verb+"."+s+".c")
 		}
-		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "$KV.>", ">"} {
+		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "weir.alert.>", "$KV.>", ">"} {
 			all = append(all, "$JS.API.CONSUMER.CREATE."+s+".c."+filter)
 		}
 		all = append(all, "$JS.API.CONSUMER.LIST."+s, "$JS.API.CONSUMER.NAMES."+s,
@@ -368,7 +469,7 @@ func subjects() []string {
 	}
 	all = append(all,
 		"weir.raw.p00", "weir.raw.p00.node1.more", "weir.enriched.p00.more", "weir.commit.p00.more", "weir.live.latency.shop.cart",
-		"weir.alert.critical.slow", "weir.api.other.more", "weir.other", "other",
+		"weir.alert.critical", "weir.alert.critical.slow.more", "weir.api.other.more", "weir.other", "other",
 		"$KV.WEIR_LEASES.other.p00", "$KV.WEIR_LEFT_OUT.node1.more", "$KV.WEIR_LEFT_OUT", "$KV.WEIR_LEASES.enricher", "$KV.OTHER.enricher.p00",
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
 		"$JS.API.ACCOUNT.PURGE.x", "$JS.API.ACCOUNT.STREAM.MOVE.x.WEIR_RAW", "$JS.API.OTHER",

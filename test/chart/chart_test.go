@@ -279,6 +279,58 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestAlerter: files are where the settings say, as they were given, and only
+// those that there are: a pattern that no file matches is a mistake.
+func TestAlerter(t *testing.T) {
+	none := Render(t)
+	if text := fmt.Sprint(podSpec(none["Deployment/weir-alerter"])); strings.Contains(text, "WEIR_RULES") || strings.Contains(text, "WEIR_SLO") || strings.Contains(text, "WEIR_WEBHOOKS") {
+		t.Errorf("by default: %s", text)
+	}
+	const rules = "groups:\n- name: shop\n  rules: [{alert: A, expr: up < 1, annotations: {summary: \"{{ $value }} & 'more'\"}}]\n"
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--set", "gateway.url=https://weir.example.com/,alerter.webhooks=webhooks: [],alerter.externalLabels.env=prod,alerter.alertmanagers={http://a:9093,https://b}"}
+	for _, key := range []string{"rules.shop", "slos.cart", "slos.pay"} {
+		args = append(args, "--set-file", "alerter."+key+"="+file)
+	}
+	some := Render(t, args...)
+	for key, of := range map[string]string{"rules": "shop.yaml", "slos": "pay.yaml"} {
+		if got := some["ConfigMap/weir-alerter-"+key].At("data", of); got != rules {
+			t.Errorf("%s: %v", key, got)
+		}
+	}
+	if got := some.Secret(t, "weir-alerter", "webhooks.yaml"); got != "webhooks: []" {
+		t.Errorf("webhooks: %s", got)
+	}
+	spec := podSpec(some["Deployment/weir-alerter"])
+	env := fmt.Sprint(spec.At("containers", 0, "env"))
+	for name, value := range map[string]string{
+		"RULES": "/etc/weir/rules/*.yaml", "SLO": "/etc/weir/slos/cart.yaml,/etc/weir/slos/pay.yaml", "WEBHOOKS": "/etc/weir/webhooks/webhooks.yaml",
+		"ALERTMANAGER": "http://a:9093,https://b", "EXTERNAL_LABELS": "env=prod", "PAGE_URL": "https://weir.example.com/",
+	} {
+		if want := "map[name:WEIR_" + name + " value:" + value + "]"; !strings.Contains(env, want) {
+			t.Errorf("no %s in %s", want, env)
+		}
+	}
+	mounts, volumes := fmt.Sprint(spec.At("containers", 0, "volumeMounts")), fmt.Sprint(spec["volumes"])
+	for name, volume := range map[string]string{
+		"rules": "configMap:map[name:weir-alerter-rules] name:rules", "slos": "configMap:map[name:weir-alerter-slos] name:slos", "webhooks": "secretName:weir-alerter",
+	} {
+		if want := "map[mountPath:/etc/weir/" + name + " name:" + name; !strings.Contains(mounts, want) || !strings.Contains(volumes, volume) {
+			t.Errorf("no %s in %s, or no %s in %s", want, mounts, volume, volumes)
+		}
+	}
+	egress := fmt.Sprint(some["NetworkPolicy/weir-alerter"].At("spec", "egress"))
+	if want := "map[ports:[map[port:9093 protocol:TCP]]] map[ports:[map[port:443 protocol:TCP]]] map[ports:[map[port:443 protocol:TCP]]]"; !strings.Contains(egress, want) {
+		t.Errorf("no %s in %s", want, egress)
+	}
+	if off := Render(t, "--set", "alerter.enabled=false"); off["Deployment/weir-alerter"] != nil || off["NetworkPolicy/weir-alerter"] != nil {
+		t.Error("an alerter that isn't enabled")
+	}
+}
+
 // TestSizes repeats the formula of values.yaml for its defaults.
 func TestSizes(t *testing.T) {
 	objects := Render(t)
@@ -350,8 +402,9 @@ func TestTypos(t *testing.T) {
 // mapsOf are the paths of the maps in values, but for those with keys of the user.
 func mapsOf(values map[string]any, path string) (paths []string) {
 	paths = append(paths, path)
+	free := []string{"nodeSelector", "labels", "rules", "slos", "externalLabels"}
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if m, ok := values[key].(map[string]any); ok && key != "nodeSelector" && key != "labels" {
+		if m, ok := values[key].(map[string]any); ok && !slices.Contains(free, key) {
 			paths = append(paths, mapsOf(m, path+key+".")...)
 		}
 	}
@@ -394,6 +447,13 @@ func TestMistakes(t *testing.T) {
 		{"gateway.otlp.endpoint=http://collector:4318,gateway.replicas=2", "set gateway.replicas to 1"},
 		{"gateway.otlp.protocol=http/json", "gateway/otlp/protocol"},
 		{"gateway.otlp.tracesSample=2", "gateway/otlp/tracesSample"},
+		{"alerter.replicas=0", "alerter/replicas"},
+		{"alerter.rules.shop=", "alerter/rules/shop"},
+		{"alerter.rules.a/b=groups: []", "a/b"},
+		{"alerter.alertmanagers={alertmanager:9093}", "alerter/alertmanagers/0"},
+		{`alerter.externalLabels.team=a\,b`, "alerter/externalLabels/team"},
+		{"alerter.externalLabels.my-team=a", "my-team"},
+		{"alerter.webhooks=webhooks: [],alerter.webhooksSecret=mine", "alerter.webhooks and alerter.webhooksSecret contradict"},
 		{"networkPolicy.natsFrom[0].podSelektor.x=1", "podSelektor"},
 	} {
 		if out, err := Template(t, "--set", c.set); err == nil || !strings.Contains(err.Error(), c.want) {

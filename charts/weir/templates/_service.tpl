@@ -1,6 +1,6 @@
 {{- /* Deployment and disruption budget of a service: (dict "root" $ "component"
 "enricher" "port" 7072 "values" .Values.enricher "env" "yaml" "account" "name or empty"
-"user" "of NATS, the component if empty" "mounts" "yaml" "volumes" "yaml"). */ -}}
+"user" "of NATS, the component if empty" "mounts" "yaml" "volumes" "yaml" "annotations" "yaml"). */ -}}
 {{- define "weir.service" -}}
 {{- $name := printf "%s-%s" (include "weir.fullname" .root) .component -}}
 {{- $who := dict "root" .root "component" .component -}}
@@ -29,6 +29,9 @@ spec:
       labels: {{- include "weir.labels" $who | nindent 8 }}
       annotations:
         {{- include "weir.natsChecksum" $user | nindent 8 }}
+        {{- with .annotations }}
+        {{- . | nindent 8 }}
+        {{- end }}
     spec:
       {{- include "weir.pullSecrets" .root | nindent 6 }}
       {{- with .account }}
