@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/weirstream/weir/internal/promql"
@@ -34,7 +34,7 @@ func TestDashboards(t *testing.T) {
 			Templating struct {
 				List []struct{ Name, Definition string }
 			}
-			Panels     []struct {
+			Panels []struct {
 				ID      int
 				Title   string
 				Targets []struct{ RefID, Expr string }
@@ -98,7 +98,7 @@ func checkQuery(t *testing.T, where, query string, scraped bool) {
 	}
 	for _, matchers := range selectors {
 		for _, m := range matchers {
-			if m.Name == labels.MetricName && !exists(m.Value, scraped) {
+			if m.Name == model.MetricNameLabel && !exists(m.Value, scraped) {
 				t.Errorf("%s: there is no %s", where, m.Value)
 			}
 		}
