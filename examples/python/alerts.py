@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import socket
+import sys
 import uuid
 from urllib.parse import urlsplit
 
@@ -84,8 +85,10 @@ for headers, payload in Consumer(args.server, args.name, f"weir.alert.{args.seve
         continue
     if headers["ce-id"] != last:
         alert = json.loads(payload)
-        print(headers["ce-time"], alert["status"], headers["ce-subject"], json.dumps(alert["labels"]),
-              json.dumps(alert.get("annotations", {}).get("summary", ""), ensure_ascii=False), flush=True)
+        line = (headers["ce-time"], alert["status"], headers["ce-subject"], json.dumps(alert["labels"], ensure_ascii=False),
+                json.dumps(alert.get("annotations", {}).get("summary", ""), ensure_ascii=False))
+        sys.stdout.write(" ".join(line) + "\n")  # at once: a line is there or it isn't
+        sys.stdout.flush()
         last = headers["ce-id"]
         with open(args.file + ".new", "w") as f:
             f.write(last)

@@ -34,7 +34,8 @@ func main() {
 	if err != nil && !os.IsNotExist(err) {
 		panic(err)
 	}
-	messages := must(consumer.Messages(jetstream.PullMaxMessages(1)))
+	messages := must(consumer.Messages(jetstream.PullMaxMessages(1),
+		jetstream.WithMessagesErrOnMissingHeartbeat(false))) // NATS may be away for a while
 	for {
 		msg := must(messages.Next())
 		// Printed, remembered, acknowledged, in this order. If the program is killed
