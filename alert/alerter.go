@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -192,8 +193,12 @@ func (a *alerter) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	cluster, err := a.cluster(ctx)
+	if err != nil {
+		return err
+	}
 	t := &turn{
-		alerter: a, lane: lane, e: newEvaluator(a.history, a.cfg.ExternalLabels, a.cfg.Page, 0),
+		alerter: a, lane: lane, cluster: cluster, e: newEvaluator(a.history, a.cfg.ExternalLabels, a.cfg.Page, 0),
 		evaluated: map[string]time.Time{}, failed: map[string]string{},
 	}
 	sinks, stopped := errgroup.WithContext(ctx)
@@ -222,6 +227,17 @@ func (a *alerter) work(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// cluster is the name that the stream's newest commits carry.
+func (a *alerter) cluster(ctx context.Context) (name string, err error) {
+	last, err := a.cfg.Bus.LastMessages(ctx, proto.StreamLatency, proto.SubjectsCommit)
+	for _, m := range last {
+		if c, err := proto.DecodeCommit(m.Data); err == nil {
+			name = cmp.Or(name, c.Cluster)
+		}
+	}
+	return name, err
 }
 
 // loaded waits until the past is read.
