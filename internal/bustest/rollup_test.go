@@ -92,7 +92,7 @@ func TestRolledUpIsTheSame(t *testing.T) {
 		bustest.RemoveOldest(t, s.URL, stream, int64(info.LastSeq/2))
 	}
 	begin := query.Floor(now.Add(-past).UnixNano(), proto.HistoryNS)
-	o := query.Options{Interval: query.Interval{FromNS: begin, ToNS: now.UnixNano()}, By: query.ByAll, Now: now}
+	o := query.Options{Interval: query.Interval{FromNS: begin, ToNS: now.UnixNano()}, By: query.ByAll, Now: now, Wait: bustest.Timeout}
 	got, err := query.Latency(t.Context(), c, o)
 	if want := sum(points, o).Rows(); err != nil || got.Missing != "" || fmt.Sprintf("%+v", values(got.Rows)) != fmt.Sprintf("%+v", values(want)) {
 		t.Errorf("%v, %q missing: got\n%+v\nwant\n%+v", err, got.Missing, values(got.Rows), values(want))
