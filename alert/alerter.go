@@ -3,13 +3,11 @@ package alert
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +32,7 @@ const (
 	// mostBack is how far back recorded series are worked out at a start.
 	mostBack = 6 * time.Hour
 
-	recordEvery = time.Minute // also when nothing has changed
+	recordEvery = 5 * time.Minute // also when nothing has changed
 	reloadEvery = 15 * time.Second
 
 	// DefaultHistoryBytes bounds the history that rules are evaluated over.
@@ -183,27 +181,27 @@ type turn struct {
 	failed    map[string]string    // by group: what went wrong then
 	changes   []Change             // not yet stored
 	stored    time.Time            // the time of the last record
-	known     []byte               // the alerts of the last record
+	known     map[string]Alert     // the alerts of the last record
 	tell      func([]*Alert)
 }
 
 // work evaluates until ctx ends, or somebody else does.
 func (a *alerter) work(ctx context.Context) error {
-	lane, err := a.cfg.Bus.OpenLane(ctx, bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit})
-	if err != nil {
-		return err
-	}
-	cluster, err := a.cluster(ctx)
+	lane, err := a.cfg.Bus.OpenLane(ctx, bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit, Input: true})
 	if err != nil {
 		return err
 	}
 	t := &turn{
-		alerter: a, lane: lane, cluster: cluster, e: newEvaluator(a.history, a.cfg.ExternalLabels, a.cfg.Page, 0),
+		alerter: a, lane: lane, e: newEvaluator(a.history, a.cfg.ExternalLabels, a.cfg.Page, 0),
 		evaluated: map[string]time.Time{}, failed: map[string]string{},
 	}
-	sinks, stopped := errgroup.WithContext(ctx)
-	t.tell = a.startSinks(stopped, sinks)
-	defer sinks.Wait() //nolint:errcheck // they end with ctx and return nothing
+	ctx, stop := context.WithCancel(ctx)
+	var sinks errgroup.Group
+	defer func() {
+		stop()
+		sinks.Wait() //nolint:errcheck // they return nothing
+	}()
+	t.tell = a.startSinks(ctx, &sinks)
 	if err := a.loaded(ctx); err != nil {
 		return err
 	}
@@ -213,31 +211,33 @@ func (a *alerter) work(ctx context.Context) error {
 	if err := t.restore(lane.Last(), groups); err != nil {
 		return err
 	}
+	t.tell(sorted(t.e.alerts)) // whoever hears nothing for long takes them for over
 	if err := t.look(ctx, groups); err != nil {
 		return err
 	}
 	for {
 		a.mu.Lock()
-		if !slices.Equal(groups, a.groups) {
-			groups = a.groups
-			t.drop(groups)
-		}
+		groups = a.groups
 		a.mu.Unlock()
+		t.drop(groups)
 		if err := t.round(ctx, groups); err != nil {
 			return err
 		}
 	}
 }
 
-// cluster is the name that the stream's newest commits carry.
-func (a *alerter) cluster(ctx context.Context) (name string, err error) {
+// clusterName is what the stream's newest commits carry, "" before there are any.
+func (a *alerter) clusterName(ctx context.Context) (name string) {
 	last, err := a.cfg.Bus.LastMessages(ctx, proto.StreamLatency, proto.SubjectsCommit)
+	if err != nil {
+		a.log.Debug("cluster_not_known", "error", err)
+	}
 	for _, m := range last {
 		if c, err := proto.DecodeCommit(m.Data); err == nil {
 			name = cmp.Or(name, c.Cluster)
 		}
 	}
-	return name, err
+	return name
 }
 
 // loaded waits until the past is read.
@@ -270,13 +270,18 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	}
 	for _, alert := range record.Alerts {
 		t.e.alerts[alert.key()] = alert
+		if alert.State != Resolved {
+			if err := t.e.show(alert, nil, record.Time); err != nil {
+				return err
+			}
+		}
 	}
 	t.drop(groups)
 	t.log.Info("alerts_restored", "alerts", len(t.e.alerts), "time", record.Time)
 	return nil
 }
 
-// drop ends the alerts of rules that are no more.
+// drop ends the alerts of rules that are no more, and forgets them in time.
 func (t *turn) drop(groups []*Group) {
 	there := map[[2]string]bool{}
 	for _, g := range groups {
@@ -314,7 +319,7 @@ func (t *turn) look(ctx context.Context, groups []*Group) error {
 			first = at
 		}
 	}
-	if err := t.e.fill(ctx, groups, first.Add(-back), first.Add(-time.Millisecond)); err != nil {
+	if err := t.e.fill(ctx, groups, first.Add(-back), first); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -325,16 +330,22 @@ func (t *turn) look(ctx context.Context, groups []*Group) error {
 
 // next is the time that a group is to be evaluated as of.
 func (t *turn) next(g *Group) time.Time {
-	earliest := t.now().Add(-behind - catchUp)
-	at := t.evaluated[g.Key()].Truncate(g.Interval).Add(g.Interval)
+	now := t.now()
+	earliest := now.Add(-behind - catchUp)
+	last := t.evaluated[g.Key()]
 	switch {
-	case t.evaluated[g.Key()].IsZero():
-		at = t.now().Add(-behind).Truncate(g.Interval)
-	case at.Before(earliest):
-		t.log.Warn("rounds_left_out", "group", g.Name, "from", at, "to", earliest)
-		at = earliest.Truncate(g.Interval).Add(g.Interval)
+	case last.After(now):
+		t.log.Warn("clock_was_ahead", "group", g.Name, "evaluated", last)
+		last = time.Time{}
+	case !last.IsZero() && last.Before(earliest):
+		t.log.Warn("rounds_left_out", "group", g.Name, "from", last, "to", earliest)
+		last = earliest
 	}
-	return at
+	if last.IsZero() { // this is its first round
+		last = now.Add(-behind - g.Interval)
+	}
+	t.evaluated[g.Key()] = last
+	return last.Truncate(g.Interval).Add(g.Interval)
 }
 
 // round evaluates the groups whose turn is next, and stores what came of it.
@@ -375,6 +386,7 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 		t.evaluated[g.Key()] = at
 	}
 	t.m.last.Set(float64(at.Unix()))
+	t.m.late.Set(max(0, t.now().Sub(at).Seconds()-behind.Seconds()))
 	t.e.memory.forget(at.Add(-mostBack - catchUp).UnixMilli())
 	return t.store(ctx, at, groups)
 }
@@ -383,6 +395,9 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 // that ended before is counted, or that takes too long.
 func (t *turn) await(ctx context.Context, at time.Time) error {
 	if err := sleep(ctx, at.Add(behind).Sub(t.now())); err != nil {
+		return err
+	}
+	if err := t.loaded(ctx); err != nil { // it may be read again
 		return err
 	}
 	for {
@@ -421,18 +436,21 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 			Evaluated: t.evaluated[g.Key()].UTC(), Interval: g.Interval.Seconds(), Rules: len(g.Rules), Error: t.failed[g.Key()],
 		}
 	}
-	known, err := json.Marshal(record.Alerts)
-	if err != nil {
-		return fmt.Errorf("%w: %w", bus.ErrStop, err)
+	known := map[string]Alert{} // but for what changes in each round
+	for _, alert := range record.Alerts {
+		known[alert.key()] = Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince}
 	}
 	t.count()
-	if len(t.changes) == 0 && slices.Equal(known, t.known) && at.Sub(t.stored) < recordEvery {
+	if len(t.changes) == 0 && reflect.DeepEqual(known, t.known) && at.Sub(t.stored) < recordEvery {
 		t.tell(record.Alerts)
 		return nil
 	}
 	data, err := record.encode()
 	if err != nil {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)
+	}
+	if t.cluster == "" && len(t.changes) > 0 {
+		t.cluster = t.clusterName(ctx)
 	}
 	var parts []bus.Part
 	for i := range t.changes {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -21,12 +22,17 @@ import (
 )
 
 const (
-	maxAlerts   = 900       // of all rules together: all may change at once, and fit into a batch
+	maxAlerts   = 500       // of all rules together: all may change at once, and fit into a batch, their record into a message
+	maxLabels   = 1024      // bytes of an alert's labels
+	maxText     = 1024      // bytes of an annotation
 	maxRecorded = 4_000_000 // samples in memory
 
 	// told is how long an alert that is over is still said to be: whoever is told
 	// now and then hears of it.
 	told = 15 * time.Minute
+
+	// mostPoints is how many rounds are worked out at a start, at most.
+	mostPoints = 10_000
 )
 
 // State of an alert.
@@ -84,8 +90,7 @@ type evaluator struct {
 	external map[string]string // labels of all alerts and of what is told to others
 	url      *url.URL          // of the page
 	alerts   map[string]*Alert
-	last     map[*Rule]map[string]labels.Labels // series that a rule gave last: they end if it gives them no more
-	problems map[*Rule]error
+	last     map[string]map[string]labels.Labels // series that a rule gave last, by group and ID: they end if it gives them no more
 }
 
 func newEvaluator(source promql.Source, external map[string]string, page *url.URL, subqueryStep time.Duration) *evaluator {
@@ -95,7 +100,7 @@ func newEvaluator(source promql.Source, external map[string]string, page *url.UR
 	}
 	return &evaluator{
 		engine: promql.With(source, m, subqueryStep), memory: m, external: external, url: page, alerts: map[string]*Alert{},
-		last: map[*Rule]map[string]labels.Labels{}, problems: map[*Rule]error{},
+		last: map[string]map[string]labels.Labels{},
 	}
 }
 
@@ -108,7 +113,6 @@ func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (chang
 			return nil, ctx.Err()
 		}
 		changes = append(changes, of...)
-		e.problems[r] = err
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err))
 		}
@@ -154,11 +158,11 @@ func (e *evaluator) record(g *Group, r *Rule, found prom.Vector, at time.Time) e
 			return fmt.Errorf("it gives the same labels twice: %s", l)
 		}
 		now[key] = l
-		if err := e.memory.add(l, point{at.UnixMilli(), s.F, s.H}); err != nil {
+		if err := e.memory.add(l, point{at.Add(-g.Offset).UnixMilli(), s.F, s.H}); err != nil {
 			return err
 		}
 	}
-	return e.ended(r, now, at)
+	return e.ended(g, r, now, at)
 }
 
 func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
@@ -171,16 +175,15 @@ func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
 }
 
 // ended marks series that a rule gave before and gives no more.
-func (e *evaluator) ended(r *Rule, now map[string]labels.Labels, at time.Time) error {
-	for key, l := range e.last[r] {
+func (e *evaluator) ended(g *Group, r *Rule, now map[string]labels.Labels, at time.Time) (err error) {
+	rule := g.Key() + "\x00" + r.ID
+	for key, l := range e.last[rule] {
 		if _, still := now[key]; !still {
-			if err := e.memory.stale(l, at.UnixMilli()); err != nil {
-				return err
-			}
+			err = errors.Join(err, e.memory.stale(l, at.Add(-g.Offset).UnixMilli()))
 		}
 	}
-	e.last[r] = now
-	return nil
+	e.last[rule] = now
+	return err
 }
 
 func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vector, at time.Time) ([]Change, error) {
@@ -199,17 +202,18 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 	if g.Limit > 0 && len(now) > g.Limit {
 		return nil, fmt.Errorf("it gives %d alerts, the group's limit is %d", len(now), g.Limit)
 	}
+	if err := e.room(now); err != nil {
+		return nil, err
+	}
 	var changes []Change
 	for key, a := range now {
 		if old := e.alerts[key]; old != nil && old.State != Resolved {
 			old.Value, old.Annotations, old.KeepFiringSince = a.Value, a.Annotations, time.Time{}
 			continue
 		}
-		if len(e.alerts) >= maxAlerts {
-			return nil, fmt.Errorf("more than %d alerts: make the rules say less", maxAlerts)
-		}
 		e.alerts[key] = a
 	}
+	var failed error
 	series := map[string]labels.Labels{}
 	for _, key := range slices.Sorted(maps.Keys(e.alerts)) {
 		a := e.alerts[key]
@@ -223,12 +227,29 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 			delete(e.alerts, key)
 		}
 		if a.State != Resolved {
-			if err := e.show(a, series, at); err != nil {
-				return changes, err
-			}
+			failed = errors.Join(failed, e.show(a, series, at.Add(-g.Offset)))
 		}
 	}
-	return changes, e.ended(r, series, at)
+	return changes, errors.Join(failed, e.ended(g, r, series, at))
+}
+
+// room reports whether there is room for a rule's new alerts.
+func (e *evaluator) room(now map[string]*Alert) error {
+	active := 0
+	for _, a := range e.alerts {
+		if a.State != Resolved {
+			active++
+		}
+	}
+	for key := range now {
+		if old := e.alerts[key]; old == nil || old.State == Resolved {
+			active++
+		}
+	}
+	if active > maxAlerts {
+		return fmt.Errorf("it gives %d alerts, with which there would be more than %d: make it say less", len(now), maxAlerts)
+	}
+	return nil
 }
 
 // advance goes on to a time at which the expression has a value or not. It
@@ -264,7 +285,9 @@ func (e *evaluator) show(a *Alert, series map[string]labels.Labels, at time.Time
 	b.Set(model.MetricNameLabel, "ALERTS")
 	b.Set("alertstate", string(a.State))
 	state := b.Labels()
-	series[string(since.Bytes(nil))], series[string(state.Bytes(nil))] = since, state
+	if series != nil {
+		series[string(since.Bytes(nil))], series[string(state.Bytes(nil))] = since, state
+	}
 	return errors.Join(
 		e.memory.add(since, point{t: at.UnixMilli(), f: float64(a.ActiveAt.Unix())}),
 		e.memory.add(state, point{t: at.UnixMilli(), f: 1}))
@@ -273,33 +296,40 @@ func (e *evaluator) show(a *Alert, series map[string]labels.Labels, at time.Time
 // expand makes the alert of a sample: its labels and annotations may be templates.
 func (e *evaluator) expand(ctx context.Context, g *Group, r *Rule, s prom.Sample, at time.Time) (*Alert, error) {
 	data := template.AlertTemplateData(s.Metric.Map(), e.external, e.url.String(), s)
-	expand := func(what, text string) (string, error) {
+	// A template that fails must not keep the alert from firing.
+	expand := func(text string) string {
 		const before = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
 		out, err := template.NewTemplateExpander(ctx, before+text, "__alert_"+r.Alert, data, model.TimeFromUnixNano(at.UnixNano()),
 			e.vector, e.url, []string{"missingkey=zero"}).Expand()
 		if err != nil {
-			return "", fmt.Errorf("%s: %w", what, err)
+			out = fmt.Sprintf("<error expanding template: %s>", err)
 		}
-		return out, nil
+		return strings.ToValidUTF8(out, "\uFFFD")
 	}
 	b := labels.NewBuilder(s.Metric).Del(model.MetricNameLabel)
 	for k, v := range r.Labels {
-		text, err := expand("label "+k, v)
-		if err != nil {
-			return nil, err
-		}
-		b.Set(k, text)
+		b.Set(k, expand(v))
 	}
 	b.Set(labels.AlertName, r.Alert)
+	size := 0
+	b.Range(func(l labels.Label) { // JSON has no other bytes
+		if !utf8.ValidString(l.Value) {
+			b.Set(l.Name, strings.ToValidUTF8(l.Value, "\uFFFD"))
+		}
+		size += len(l.Name) + len(l.Value)
+	})
+	if size > maxLabels {
+		return nil, fmt.Errorf("the labels of an alert have %d bytes, at most %d are allowed", size, maxLabels)
+	}
 	a := &Alert{Group: g.Key(), Rule: r.ID, State: Pending, Value: number(s.F), ActiveAt: at, labels: b.Labels()}
 	a.Labels = a.labels.Map()
 	for k, v := range r.Annotations {
-		text, err := expand("annotation "+k, v)
-		if err != nil {
-			return nil, err
-		}
 		if a.Annotations == nil {
 			a.Annotations = map[string]string{}
+		}
+		text := expand(v)
+		if len(text) > maxText {
+			text = strings.ToValidUTF8(text[:maxText], "") + "…"
 		}
 		a.Annotations[k] = text
 	}
@@ -311,34 +341,47 @@ func (a *Alert) key() string { return a.Group + "\x00" + a.Rule + "\x00" + a.lab
 
 // fill works recorded series out for a time that is over, so that rules can look
 // back at them.
-func (e *evaluator) fill(ctx context.Context, groups []*Group, from, to time.Time) error {
+func (e *evaluator) fill(ctx context.Context, groups []*Group, from, to time.Time) (failed error) {
 	for _, g := range groups {
+		end := to.Add(-time.Nanosecond).Truncate(g.Interval)
+		start := from.Truncate(g.Interval)
+		if first := end.Add(-mostPoints * g.Interval); start.Before(first) {
+			start = first
+		}
 		for _, r := range g.Rules {
 			if r.Record == "" {
 				continue
 			}
-			start := from.Truncate(g.Interval)
-			found, err := e.engine.Range(ctx, r.Expr, start.Add(-g.Offset), to.Add(-g.Offset), g.Interval)
+			found, err := e.engine.Range(ctx, r.Expr, start.Add(-g.Offset), end.Add(-g.Offset), g.Interval)
 			if err != nil {
-				return fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err)
+				failed = errors.Join(failed, fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err))
+				continue
 			}
 			matrix, ok := found.Value.(prom.Matrix)
 			if !ok {
 				continue
 			}
+			now := map[string]labels.Labels{} // those that have a value at the end
 			for _, s := range matrix {
 				l := recordedLabels(r, s.Metric)
+				newest := int64(0)
 				for _, p := range s.Floats {
-					err = errors.Join(err, e.memory.add(l, point{t: p.T + g.Offset.Milliseconds(), f: p.F}))
+					newest, err = p.T, errors.Join(err, e.memory.add(l, point{t: p.T, f: p.F}))
 				}
 				for _, p := range s.Histograms {
-					err = errors.Join(err, e.memory.add(l, point{t: p.T + g.Offset.Milliseconds(), h: p.H}))
+					newest, err = p.T, errors.Join(err, e.memory.add(l, point{t: p.T, h: p.H}))
+				}
+				if newest == end.Add(-g.Offset).UnixMilli() {
+					now[string(l.Bytes(nil))] = l
+				} else {
+					err = errors.Join(err, e.memory.stale(l, newest+1))
 				}
 				if err != nil {
-					return err
+					return errors.Join(failed, err)
 				}
 			}
+			e.last[g.Key()+"\x00"+r.ID] = now
 		}
 	}
-	return nil
+	return failed
 }

@@ -19,7 +19,7 @@ import (
 // memory keeps series that rules record, and those of a test. It is safe for
 // concurrent use.
 type memory struct {
-	limit int // samples, at most
+	limit int // of samples, a histogram counts as many as its memory
 
 	mu      sync.RWMutex
 	series  map[string]*recordedSeries
@@ -36,6 +36,14 @@ type point struct {
 	t int64 // unix milliseconds
 	f float64
 	h *promhist.FloatHistogram
+}
+
+// size is how many numbers take as much memory.
+func (p *point) size() int {
+	if p.h == nil {
+		return 1
+	}
+	return 8 + len(p.h.PositiveBuckets)/2
 }
 
 var errFull = errors.New("rules have recorded too much")
@@ -59,7 +67,7 @@ func (m *memory) add(of labels.Labels, p point) error {
 		return errFull
 	}
 	s.points = append(s.points, p)
-	m.samples++
+	m.samples += p.size()
 	return nil
 }
 
@@ -74,7 +82,9 @@ func (m *memory) forget(before int64) {
 	defer m.mu.Unlock()
 	for key, s := range m.series {
 		n := sort.Search(len(s.points), func(i int) bool { return s.points[i].t >= before })
-		m.samples -= n
+		for _, p := range s.points[:n] {
+			m.samples -= p.size()
+		}
 		if s.points = slices.Delete(s.points, 0, n); len(s.points) == 0 {
 			delete(m.series, key)
 		}

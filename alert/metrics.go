@@ -5,7 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	evaluations, failures prometheus.Counter
 	duration              prometheus.Histogram
-	last, reloadFailed    prometheus.Gauge
+	last, late            prometheus.Gauge
+	reloadFailed          prometheus.Gauge
 	alerts                *prometheus.GaugeVec
 	changes               *prometheus.CounterVec
 	sent                  *prometheus.CounterVec
@@ -23,11 +24,12 @@ func newMetrics(r *prometheus.Registry) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8), NativeHistogramBucketFactor: 1.1,
 		}),
 		last:         prometheus.NewGauge(prometheus.GaugeOpts(opts("last_evaluation_seconds", "Time as of which rules were evaluated last, unix time."))),
+		late:         prometheus.NewGauge(prometheus.GaugeOpts(opts("late_seconds", "How much later than it should the last round was evaluated."))),
 		reloadFailed: prometheus.NewGauge(prometheus.GaugeOpts(opts("reload_failed", "1 if the rule files have mistakes, so that the rules are those from before."))),
 		alerts:       prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("alerts", "Alerts by state.")), []string{"state"}),
 		changes:      prometheus.NewCounterVec(prometheus.CounterOpts(opts("changes_total", "Changes of alerts stored in WEIR_ALERTS, by the state after it.")), []string{"state"}),
 		sent:         prometheus.NewCounterVec(prometheus.CounterOpts(opts("sent_total", "What was sent to sinks, by sink and result.")), []string{"sink", "result"}),
 	}
-	r.MustRegister(m.evaluations, m.failures, m.duration, m.last, m.reloadFailed, m.alerts, m.changes, m.sent)
+	r.MustRegister(m.evaluations, m.failures, m.duration, m.last, m.late, m.reloadFailed, m.alerts, m.changes, m.sent)
 	return m
 }

@@ -155,7 +155,7 @@ func (a *Alert) pageURL(page *url.URL) string {
 // sorted is the alerts in an order that people like: what fires first.
 func sorted(alerts map[string]*Alert) []*Alert {
 	order := map[State]int{Firing: 0, Pending: 1, Resolved: 2}
-	out := slices.Collect(maps.Values(alerts))
+	out := slices.AppendSeq([]*Alert{}, maps.Values(alerts)) // not null
 	slices.SortFunc(out, func(a, b *Alert) int {
 		if order[a.State] != order[b.State] {
 			return order[a.State] - order[b.State]

@@ -16,6 +16,9 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
+// lookback is how long a sample stands for what follows it, as in Prometheus.
+const lookback = 5 * time.Minute
+
 // DefaultInterval is how often the rules of a group that says nothing of it are
 // evaluated.
 const DefaultInterval = time.Minute
@@ -163,7 +166,7 @@ func recorded(groups []*Group) (names map[string]bool, back time.Duration) {
 						far += n.Range + n.OriginalOffset
 					}
 				}
-				back = max(back, far)
+				back = max(back, far+lookback)
 				return nil
 			})
 		}

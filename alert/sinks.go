@@ -95,6 +95,11 @@ func (b *mailbox) put(alerts []Alert) {
 	b.mu.Lock()
 	b.alerts = alerts
 	b.mu.Unlock()
+	b.again()
+}
+
+// again has the letter read again.
+func (b *mailbox) again() {
 	select {
 	case b.new <- struct{}{}:
 	default:
@@ -154,7 +159,7 @@ func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
 			if sleep(ctx, 5*time.Second) != nil {
 				return
 			}
-			box.put(box.get()) // tell it again
+			box.again()
 			continue
 		}
 		last, sentAt = states, time.Now()
@@ -162,11 +167,14 @@ func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
 }
 
 func (a *alerter) amAlerts(alerts []Alert) (out []amAlert) {
+	firing := map[string]bool{} // an alert is its labels to it, whatever rule they come from
 	for i := range alerts {
 		alert := &alerts[i]
-		if alert.State == Pending {
+		labels := alert.labels.String()
+		if alert.State == Pending || alert.State == Resolved && firing[labels] {
 			continue
 		}
+		firing[labels] = alert.State == Firing // those that fire come first
 		of := amAlert{
 			Labels: withExternal(alert.Labels, a.cfg.ExternalLabels), Annotations: alert.Annotations,
 			StartsAt: alert.FiredAt, EndsAt: alert.ResolvedAt, GeneratorURL: alert.pageURL(a.cfg.Page),
@@ -248,17 +256,24 @@ func (a *alerter) post(ctx context.Context, sink, to string, header map[string]s
 	for k, v := range header {
 		r.Header.Set(k, v)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
+	var of *url.Error
+	if errors.As(err, &of) {
+		return of.Err // without the address, which may be a secret
+	}
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 512))
 	if resp.StatusCode/100 != 2 {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // what there is of it
 		return &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
 	}
-	return err
+	return nil
 }
+
+// client doesn't follow redirects: a POST would become a GET.
+var client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // TryWebhook executes a webhook's template with a change that looks like others.
 func TryWebhook(body *template.Template) error {

@@ -22,6 +22,7 @@ import (
 	"github.com/weirstream/weir/alert/slo"
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
 )
 
 // alertFlags say what rules there are and who is told.
@@ -181,8 +182,8 @@ func readWebhooks(file string) ([]*alert.Webhook, error) {
 		}
 		u, err := url.Parse(w.URL)
 		switch {
-		case w.Name == "" || names[w.Name]:
-			return nil, wrong("name %q is empty or there twice: the stream remembers by it what was told", w.Name)
+		case w.Name == "" || names[proto.Token(w.Name)]:
+			return nil, wrong("name %q is empty, or as good as another's (letters, digits and - count): the stream remembers by it what was told", w.Name)
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 			return nil, wrong("url %q is not an http or https address", w.URL)
 		case w.Preset != "" && w.Template != "":
@@ -190,7 +191,7 @@ func readWebhooks(file string) ([]*alert.Webhook, error) {
 		case w.Preset == "pagerduty" && w.RoutingKey == "":
 			return nil, wrong("the preset pagerduty needs a routing_key")
 		}
-		names[w.Name] = true
+		names[proto.Token(w.Name)] = true
 		text := w.Template
 		if text == "" {
 			preset, known := presets[cmp.Or(w.Preset, "json")]

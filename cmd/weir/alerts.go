@@ -67,7 +67,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	if f.format != "table" {
 		return a.printJSON(f.format, shown)
 	}
-	if age := time.Since(last[0].Time); age > 3*time.Minute {
+	if age := time.Since(last[0].Time); age > 12*time.Minute {
 		fmt.Fprintf(a.stderr, "this is %s old: no alerter is at work\n", age.Round(time.Second))
 	}
 	for _, key := range slices.Sorted(maps.Keys(record.Groups)) {

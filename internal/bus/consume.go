@@ -19,13 +19,27 @@ const ackWait = 30 * time.Second
 // until it is done; one is done twice only if this process ends in between. The
 // first time it begins with what comes once ready was called.
 func (c *Conn) Consume(ctx context.Context, stream, subject, name string, ready func(), work func(context.Context, *Message) error) error {
-	wait := newBackOff()
+	wait, said := newBackOff(), false
+	var last uint64 // sequence of what was done last
+	once := func(ctx context.Context, m *Message) error {
+		if m.Sequence == last { // only that it was done isn't known yet
+			return nil
+		}
+		err := work(ctx, m)
+		if err == nil {
+			last = m.Sequence
+		}
+		return err
+	}
 	for {
-		err := c.consume(ctx, stream, subject, name, ready, work, func() { wait = newBackOff() })
+		err := c.consume(ctx, stream, subject, name, ready, once, func() { wait, said = newBackOff(), false })
 		if ctx.Err() != nil {
 			return nil
 		}
-		c.log.Debug("consuming_again", "stream", stream, "name", name, "error", err)
+		if !said {
+			c.log.Warn("consuming_again", "stream", stream, "name", name, "error", err)
+		}
+		said = true
 		if wait.sleep(ctx) != nil {
 			return nil
 		}
@@ -49,21 +63,31 @@ func (c *Conn) consume(ctx context.Context, stream, subject, name string, ready 
 	}
 	ready()
 	for ctx.Err() == nil {
-		batch, err := consumer.Fetch(1, jetstream.FetchMaxWait(5*time.Second))
-		if err != nil {
-			return err
-		}
-		for msg := range batch.Messages() {
-			if err := c.consumeOne(ctx, stream, msg, work); err != nil {
-				return err
-			}
-			done()
-		}
-		if err := batch.Error(); err != nil {
+		if err := c.consumeNext(ctx, stream, consumer, work, done); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// consumeNext waits a while for a message.
+func (c *Conn) consumeNext(ctx context.Context, stream string, consumer jetstream.Consumer, work func(context.Context, *Message) error, done func()) error {
+	waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	batch, err := consumer.Fetch(1, jetstream.FetchContext(waiting))
+	if err != nil {
+		return err
+	}
+	for msg := range batch.Messages() {
+		if err := c.consumeOne(ctx, stream, msg, work); err != nil {
+			return err
+		}
+		done()
+	}
+	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
 }
 
 func (c *Conn) consumeOne(ctx context.Context, stream string, msg jetstream.Msg, work func(context.Context, *Message) error) error {

@@ -51,21 +51,22 @@ type History struct {
 
 	undecodable atomic.Uint64
 
-	mu       sync.RWMutex
-	series   []query.Key
-	ids      map[query.Key]uint32
-	levels   []*level
-	since    []int64 // by level: before it windows were dropped for room
-	progress *query.Progress
-	newest   time.Time // when the stream stored the last message read
-	stream   bus.StreamInfo
-	oldest   int64   // of a minute and more: before it windows have lost deltas to the streams' limits
-	first    int64   // start of the earliest window seen in WEIR_LATENCY
-	loaded   []int64 // by level: before it the history isn't read yet; 0 if all is
-	loading  float64 // share of the history that was read
-	problem  string  // why nothing can be read, "" if it can
-	changed  chan struct{}
-	changes  uint64
+	mu                  sync.RWMutex
+	series              []query.Key
+	ids                 map[query.Key]uint32
+	levels              []*level
+	since               []int64 // by level: before it windows were dropped for room
+	progress            *query.Progress
+	newest              time.Time // when the stream stored the last message read
+	stream              bus.StreamInfo
+	oldest              [2]int64 // of minutes, of half hours: before it windows have lost deltas to the streams' limits
+	rolledUp, halfHours bool     // what is read of the roll-ups
+	first               int64    // start of the earliest window seen in WEIR_LATENCY
+	loaded              []int64  // by level: before it the history isn't read yet; 0 if all is
+	loading             float64  // share of the history that was read
+	problem             string   // why nothing can be read, "" if it can
+	changed             chan struct{}
+	changes             uint64
 }
 
 // New is an empty history: [History.Run] fills it.
@@ -100,6 +101,7 @@ func (c *History) reset() {
 		c.loaded[i] = c.now().UnixNano()
 	}
 	c.progress, c.first, c.loading = query.NewProgress(0), 1<<63-1, 0
+	c.rolledUp, c.halfHours = false, false
 	c.notify()
 }
 
@@ -245,10 +247,13 @@ func (c *History) trim() {
 func (c *History) covered(level int) int64 {
 	l := c.levels[level]
 	from := max(c.loaded[level], c.since[level], l.floor(c.now().Add(-c.keep(level)).UnixNano())+l.step)
-	if level == 0 {
+	switch {
+	case level == 0 || !c.rolledUp:
 		return max(from, c.stream.Oldest())
+	case level == coarsest.first && c.halfHours:
+		return max(from, c.oldest[1])
 	}
-	return max(from, c.oldest)
+	return max(from, c.oldest[0])
 }
 
 // complete is the end of the last window that everything is counted of.

@@ -83,6 +83,9 @@ func (c *History) read(ctx context.Context) error {
 	c.recentRead(since.Add(early).UnixNano())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.follow(ctx, next) })
+	c.mu.Lock()
+	c.rolledUp = end != nil
+	c.mu.Unlock()
 	if end != nil {
 		g.Go(func() error { return c.rollups(ctx, now, end) })
 		g.Go(func() error { return c.history(ctx, now.Add(-widths[0].keep-early), cut, finest) })
@@ -127,9 +130,19 @@ func (c *History) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	oldest := info.Oldest()
-	if rollup, err := c.bus.StreamInfo(ctx, proto.StreamRollup); err == nil && rollup.Oldest() > 0 {
-		oldest = min(oldest, rollup.Oldest())
+	oldest := [2]int64{info.Oldest(), info.Oldest()}
+	for i, what := range []proto.Rollup{proto.Minutes, proto.HalfHours} {
+		last, err := query.LastRollup(ctx, c.bus, what)
+		if err != nil || last == nil {
+			break // what isn't rolled up is not to be found there
+		}
+		stream, err := c.bus.StreamInfo(ctx, what.Stream)
+		if err != nil {
+			break
+		}
+		for j := i; j < len(oldest); j++ {
+			oldest[j] = min(oldest[j], max(stream.Oldest(), last.Record.SinceNS))
+		}
 	}
 	c.mu.Lock()
 	c.stream, c.oldest = info, oldest
@@ -183,9 +196,10 @@ func (c *History) rollups(ctx context.Context, now time.Time, end *query.Rollup)
 	if err != nil {
 		return err
 	}
-	if last != nil && last.Record.Position.Seq > void {
+	if last != nil && last.Record.Position.Seq > void+1 {
 		var from proto.Position
-		err := query.Rollups(ctx, c.bus, proto.HalfHours, proto.HalfHours.Subjects, since, from, func(r *query.Rollup) bool {
+		long := now.Add(-c.keep(coarsest.first) - early)
+		err := query.Rollups(ctx, c.bus, proto.HalfHours, proto.HalfHours.Subjects, long, from, func(r *query.Rollup) bool {
 			if r.Record.Position.Seq > end.Sequence+1 {
 				return false
 			}
@@ -202,6 +216,9 @@ func (c *History) rollups(ctx context.Context, now time.Time, end *query.Rollup)
 			return err
 		}
 		levels = middle
+		c.mu.Lock()
+		c.halfHours = true
+		c.mu.Unlock()
 		c.historyRead(coarsest)
 		c.log.Info("half_hours_read", "took", took())
 	}

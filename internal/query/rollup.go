@@ -99,6 +99,7 @@ const (
 type sums struct {
 	proto.Rollup
 	end  uint64           // sequence of its input: what is later isn't taken; 0 if there is no bound
+	void uint64           // sequence of its input: what comes before it, and itself, counts no longer
 	next proto.Position   // of its input: where to go on
 	cut  map[int64]uint64 // requests of the windows that the interval cuts, by their start
 }
@@ -125,7 +126,7 @@ func (m *merge) readRollups(ctx context.Context) error {
 			if err := m.reaches(ctx, proto.HalfHours, halfHours); err != nil {
 				return err
 			}
-			all = []*sums{{Rollup: proto.HalfHours, end: minutes.Sequence + 1, cut: map[int64]uint64{}}, all[0]}
+			all = []*sums{{Rollup: proto.HalfHours, end: minutes.Sequence + 1, void: minutes.Record.AnewAfter, cut: map[int64]uint64{}}, all[0]}
 		}
 	}
 	var from proto.Position
@@ -225,6 +226,9 @@ func (m *merge) readCut(ctx context.Context, s *sums, start int64, cut map[int64
 		}
 		if err != nil {
 			return err
+		}
+		if msg.Sequence <= s.void {
+			continue
 		}
 		l, err := proto.DecodeLatency(msg.Data)
 		if err != nil {
