@@ -124,7 +124,10 @@ func (c *Conn) Provision(ctx context.Context, l Layout) error {
 		case err != nil:
 			return fmt.Errorf("provision stream %s: %w", want.Name, jetstreamError(err))
 		}
-		grown := grow(want, &have)
+		more, grown := grow(want, have)
+		if len(differences(want, more)) == 0 {
+			have = more
+		}
 		if diffs := differences(want, have); len(diffs) > 0 {
 			return fmt.Errorf("stream %s exists with another configuration (%s): "+
 				"change it with `nats stream edit %s`, or use another NATS account or data folder; nothing was changed",
@@ -140,20 +143,20 @@ func (c *Conn) Provision(ctx context.Context, l Layout) error {
 	return c.apply(ctx, create, update, l.Replicas)
 }
 
-// grow gives a stream what this version has beyond an earlier one: more subjects,
-// and atomic batches. Nothing that was promised changes by that.
-func grow(want jetstream.StreamConfig, have *jetstream.StreamConfig) (grown bool) {
-	more := len(have.Subjects) < len(want.Subjects)
+// grow is a stream with what this version has beyond an earlier one: more
+// subjects, and atomic batches. Nothing that was promised changes by that.
+func grow(want, have jetstream.StreamConfig) (more jetstream.StreamConfig, grown bool) {
+	fewer := len(have.Subjects) < len(want.Subjects)
 	for _, s := range have.Subjects {
-		more = more && slices.Contains(want.Subjects, s)
+		fewer = fewer && slices.Contains(want.Subjects, s)
 	}
-	if more {
+	if fewer {
 		have.Subjects, grown = want.Subjects, true
 	}
 	if want.AllowAtomicPublish && !have.AllowAtomicPublish {
 		have.AllowAtomicPublish, grown = true, true
 	}
-	return grown
+	return have, grown
 }
 
 func (c *Conn) apply(ctx context.Context, create, update []jetstream.StreamConfig, replicas int) error {

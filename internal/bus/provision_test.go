@@ -79,6 +79,34 @@ func TestProvisionRefusesOtherPromises(t *testing.T) {
 	}
 }
 
+// An install of a version that had no alerter gets what one needs.
+func TestProvisionGrows(t *testing.T) {
+	s := bustest.Start(t)
+	c := bustest.Connect(t, s.URL)
+	bustest.Provision(t, c, 1, 1)
+	bustest.Admin(t, s.URL, func(ctx context.Context, js jetstream.JetStream) error {
+		stream, err := js.Stream(ctx, proto.StreamAlerts)
+		if err != nil {
+			return err
+		}
+		old := stream.CachedInfo().Config
+		if err := js.DeleteStream(ctx, proto.StreamAlerts); err != nil {
+			return err
+		}
+		old.Subjects, old.AllowAtomicPublish = []string{proto.SubjectsAlert}, false
+		_, err = js.CreateStream(ctx, old)
+		return err
+	})
+	bustest.Provision(t, c, 1, 1)
+	lane, err := c.OpenLane(t.Context(), bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit, Input: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lane.Commit(t.Context(), []bus.Part{{Subject: proto.AlertSubject("page", "a"), Data: []byte("{}")}}, []byte("{}"), 1, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestConnectErrors(t *testing.T) {
 	_, err := bus.Connect(t.Context(), bus.Options{URL: "nats://127.0.0.1:1"}, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "nats://127.0.0.1:1") || !strings.Contains(err.Error(), "weir up") {
