@@ -126,9 +126,11 @@ func (a *alerter) load() ([]*Group, error) {
 }
 
 // reload looks at the files now and then. With a mistake in them the rules stay
-// as they were.
+// as they were. What is new counts when it is there twice: a file that is being
+// written may be empty for a moment.
 func (a *alerter) reload(ctx context.Context) error {
 	said := ""
+	var seen []Group // by the last look, if it isn't what counts
 	for {
 		select {
 		case <-time.After(reloadEvery):
@@ -147,9 +149,14 @@ func (a *alerter) reload(ctx context.Context) error {
 		a.m.reloadFailed.Set(0)
 		said = ""
 		a.mu.Lock()
-		if !reflect.DeepEqual(rulesOf(groups), rulesOf(a.groups)) {
-			a.groups = groups
+		switch now := rulesOf(groups); {
+		case reflect.DeepEqual(now, rulesOf(a.groups)):
+			seen = nil
+		case reflect.DeepEqual(now, seen):
+			a.groups, seen = groups, nil
 			a.log.Info("rules_reloaded", "groups", len(groups))
+		default:
+			seen = now
 		}
 		a.mu.Unlock()
 	}
