@@ -19,8 +19,11 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -201,8 +204,8 @@ func TestEndedAnywhere(t *testing.T) {
 				life, end := context.WithTimeout(ctx, rand.N(800*time.Millisecond))
 				cfg := p.config(conn, fmt.Sprint(i))
 				cfg.Alertmanagers = []*url.URL{{Scheme: "http", Host: "127.0.0.1:1"}} // it must not keep a rival from ending
-				a := &alerter{cfg: cfg, log: quiet, m: newMetrics(newRegistry()), now: time.Now}
-				a.history = newHistory(conn)
+				a := &alerter{cfg: cfg, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now}
+				a.history = history.New(history.Config{Bus: conn, Bytes: 64 << 20}, quiet)
 				groups, err := a.load()
 				if err != nil {
 					t.Error(err)

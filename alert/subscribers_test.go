@@ -30,6 +30,9 @@ func TestExamples(t *testing.T) {
 	for name, command := range map[string][]string{"go": {program}, "python": {"/usr/bin/python3", "../examples/python/alerts.py"}} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := os.Stat(command[0]); err != nil {
+				if os.Getenv("WEIR_REQUIRE") == "all" {
+					t.Fatal(err)
+				}
 				t.Skip(err)
 			}
 			t.Parallel()

@@ -1,6 +1,7 @@
-// Package gateway serves Weir's page, and what the page shows as JSON: it reads
-// WEIR_LATENCY once, keeps 24 hours of it in memory, and answers any number of
-// viewers from there. Single requests come from WEIR_ENRICHED when asked for.
+// Package gateway serves Weir's page, what the page shows as JSON, and
+// Prometheus's HTTP API: internal/history reads WEIR_LATENCY once and keeps 24
+// hours of it in memory, from which any number of viewers is answered. What
+// exporters send is gateway/export's. Single requests come from WEIR_ENRICHED when asked for.
 //
 // In go the streams, as an ordinary subscriber sees them; out come answers over
 // HTTP. `weir up` and `weir gateway` run it. Memory, time and the number of

@@ -105,6 +105,13 @@ func TestFailingHTTP(t *testing.T) {
 		t.Errorf("%v retries, want 4", n)
 	}
 	r.Load.Want().Check(t, sink.windows())
+	refuses(t, r, sink, metrics)
+}
+
+// refuses: a receiver refuses the next two requests for good, and takes what comes
+// after; what was refused is counted.
+func refuses(t *testing.T, r *counted.Rig, sink *receiver, metrics *prometheus.Registry) {
+	t.Helper()
 	for range 2 { // are refused
 		asked := sink.requests()
 		r.Publish(200)
@@ -152,17 +159,7 @@ func TestFailingGRPC(t *testing.T) {
 	sink.serveGRPC(address, nil)
 	bustest.Eventually(t, func() bool { return value(t, metrics, "weir_gateway_otlp_sent_total", "metrics") > 0 }, "nothing arrives")
 	r.Load.Want().Check(t, sink.windows())
-	for range 2 { // are refused
-		asked := sink.requests()
-		r.Publish(200)
-		bustest.Eventually(t, func() bool { return sink.requests() > asked }, "nothing is sent")
-	}
-	r.Publish(200)
-	want := r.Load.Want().Count()
-	bustest.Eventually(t, func() bool { return sink.windows().Count() == want-400 }, "what comes after what was refused doesn't arrive")
-	if n := value(t, metrics, "weir_gateway_otlp_dropped_total", "metrics", "refused"); n == 0 {
-		t.Error("what was refused isn't counted")
-	}
+	refuses(t, r, sink, metrics)
 }
 
 // What a receiver says it took no part of is counted; an answer that is
