@@ -27,6 +27,7 @@ type rates struct {
 	divide float64         // what increases are divided by: a rate's seconds, or 1
 	steps  []step
 	kept   []int // the edges that are the first or the last of some range, rising
+	last   work
 }
 
 // step is a time that values are wanted of, and the edges in its range.
@@ -97,14 +98,14 @@ type group struct {
 func (g *group) Labels() labels.Labels { return g.labels }
 
 func (g *group) Iterator(chunkenc.Iterator) chunkenc.Iterator {
-	w := &work{rates: g.rates, deltas: make([]total, len(g.kept)), apart: make([]total, len(g.steps)), states: make([]state, len(g.kept))}
+	w := g.rates.work()
 	for _, s := range g.series {
 		if g.ctx.Err() != nil {
 			return failing{chunkenc.NewNopIterator(), g.ctx.Err()}
 		}
 		w.add(s.of, s.form.wait)
 	}
-	return histogramCopies{storage.NewListSeriesIterator(w.samples())}
+	return storage.NewListSeriesIteratorWithCopy(w.samples())
 }
 
 // failing is an iterator that ends with an error.
@@ -115,12 +116,25 @@ type failing struct {
 
 func (f failing) Err() error { return f.err }
 
-// work is a sum in the making.
+// work is a sum in the making, whose memory the next one uses again.
 type work struct {
 	*rates
 	deltas []total // by kept edge: of all series since the kept edge before it
 	apart  []total // by step: of series that are extrapolated otherwise, how much more
 	states []state // of a series, by kept edge
+}
+
+func (r *rates) work() *work {
+	w := &r.last
+	if w.rates == nil {
+		*w = work{r, make([]total, len(r.kept)), make([]total, len(r.steps)), make([]state, len(r.kept))}
+	}
+	for _, all := range [][]total{w.deltas, w.apart} {
+		for i := range all {
+			all[i].reset()
+		}
+	}
+	return w
 }
 
 // state is what a series' counter is at an edge.
@@ -138,9 +152,9 @@ func (w *work) add(s *Series, wait bool) {
 	}
 	for i, edge := range w.kept {
 		for ; next < len(s.Windows) && s.Windows[next] < edge; next++ {
-			h := s.Read(next, wait, true)
+			h := s.sparse(next, wait)
 			count += h.Count
-			shape.cover(h)
+			shape.add(h)
 			if i > 0 {
 				w.deltas[i].add(h, 1)
 			}
@@ -164,7 +178,7 @@ func (w *work) add(s *Series, wait bool) {
 		before := float64(from.count) / float64(to.count-from.count)
 		if factor := w.factor(t, first, before); factor != t.factor {
 			for n := from.next; n < to.next; n++ {
-				w.apart[i].add(s.Read(n, wait, true), factor-t.factor)
+				w.apart[i].add(s.sparse(n, wait), factor-t.factor)
 			}
 		}
 	}
@@ -176,18 +190,22 @@ func (w *work) samples() *sampled {
 	var sum total // of what is in the step's range: counts are whole numbers, so nothing stays of what is taken away
 	from, to := 0, 0
 	for i := range w.steps {
-		t, rate := &w.steps[i], &w.apart[i]
-		if !t.empty() {
-			for ; to < t.to; to++ {
-				sum.addTotal(&w.deltas[to+1], 1)
-			}
-			for ; from < t.from; from++ {
-				sum.addTotal(&w.deltas[from+1], -1)
-			}
-			rate.addTotal(&sum, t.factor)
+		t, apart := &w.steps[i], &w.apart[i]
+		for ; to < t.to; to++ {
+			sum.addTotal(&w.deltas[to+1], 1)
 		}
-		out.times, out.values[i] = append(out.times, t.at), rate.native()
-		rate.buckets = nil
+		for ; from < t.from; from++ {
+			sum.addTotal(&w.deltas[from+1], -1)
+		}
+		out.times = append(out.times, t.at)
+		if apart.there && apart.count == 0 && len(apart.buckets) == 0 && sum.there && apart.scale >= sum.scale {
+			out.values[i] = sum.native(t.factor)
+			continue
+		}
+		if apart.there {
+			apart.addTotal(&sum, t.factor)
+		}
+		out.values[i] = apart.native(1)
 	}
 	return out
 }

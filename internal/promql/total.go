@@ -2,6 +2,7 @@ package promql
 
 import (
 	"math"
+	"slices"
 
 	promhist "github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/value"
@@ -24,15 +25,30 @@ func (t *total) cover(scale int32) {
 	if !t.there {
 		t.there, t.scale = true, scale
 	}
-	if scale >= t.scale {
-		return
+	if scale < t.scale {
+		old := *t
+		t.scale, t.buckets = scale, nil
+		t.addBuckets(&old, 1)
 	}
-	old, offset, from := t.buckets, t.offset, t.scale
-	t.scale, t.buckets = scale, nil
-	addBuckets(t, from, offset, old, 1)
 }
 
-func (t *total) add(h *histogram.Histogram, factor float64) {
+// grow makes room for buckets from one index to another.
+func (t *total) grow(first, last int32) {
+	old, at := t.buckets, t.offset
+	end := at + int32(len(old)) - 1
+	switch {
+	case len(old) == 0:
+		n := int(last-first) + 1
+		t.offset, t.buckets = first, slices.Grow(old, n)[:n]
+		clear(t.buckets)
+	case first < at || last > end:
+		t.offset = min(first, at)
+		t.buckets = make([]float64, max(last, end)-t.offset+1)
+		copy(t.buckets[at-t.offset:], old)
+	}
+}
+
+func (t *total) add(h *Sparse, factor float64) {
 	if h.Count == 0 {
 		return
 	}
@@ -40,7 +56,14 @@ func (t *total) add(h *histogram.Histogram, factor float64) {
 	t.count += factor * float64(h.Count)
 	t.zero += factor * float64(h.ZeroCount)
 	t.sum += factor * float64(h.SumNS)
-	addBuckets(t, h.Scale, h.Offset, h.Buckets, factor)
+	if len(h.Filled) == 0 {
+		return
+	}
+	shift := h.Scale - t.scale
+	t.grow(h.Filled[0].Index>>shift, h.Filled[len(h.Filled)-1].Index>>shift)
+	for _, b := range h.Filled {
+		t.buckets[b.Index>>shift-t.offset] += factor * float64(b.Count)
+	}
 }
 
 func (t *total) addTotal(o *total, factor float64) {
@@ -51,38 +74,55 @@ func (t *total) addTotal(o *total, factor float64) {
 	t.count += factor * o.count
 	t.zero += factor * o.zero
 	t.sum += factor * o.sum
-	addBuckets(t, o.scale, o.offset, o.buckets, factor)
+	t.addBuckets(o, factor)
 }
 
 // addBuckets adds buckets of a scale that is t's or finer.
-func addBuckets[N uint64 | float64](t *total, scale, offset int32, buckets []N, factor float64) {
-	if len(buckets) == 0 {
+func (t *total) addBuckets(o *total, factor float64) {
+	if len(o.buckets) == 0 {
 		return
 	}
-	shift := scale - t.scale
-	first, last := offset>>shift, (offset+int32(len(buckets))-1)>>shift
-	if old := t.buckets; len(old) == 0 {
-		t.offset, t.buckets = first, make([]float64, last-first+1)
-	} else if end := t.offset + int32(len(old)) - 1; first < t.offset || last > end {
-		at := t.offset
-		t.offset = min(first, at)
-		t.buckets = make([]float64, max(last, end)-t.offset+1)
-		copy(t.buckets[at-t.offset:], old)
-	}
-	for i, n := range buckets {
-		if n != 0 {
-			t.buckets[(offset+int32(i))>>shift-t.offset] += factor * float64(n)
+	shift := o.scale - t.scale
+	t.grow(o.offset>>shift, (o.offset+int32(len(o.buckets))-1)>>shift)
+	if shift == 0 {
+		into := t.buckets[o.offset-t.offset:][:len(o.buckets)]
+		for i, n := range o.buckets {
+			into[i] += factor * n
 		}
+		return
+	}
+	for i, n := range o.buckets {
+		t.buckets[(o.offset+int32(i))>>shift-t.offset] += factor * n
 	}
 }
 
-// native is t as the engine works with it, a stale marker if nothing came.
-func (t *total) native() *promhist.FloatHistogram {
+// reset empties t and keeps its memory.
+func (t *total) reset() { *t = total{buckets: t.buckets[:0]} }
+
+// native is t times something as the engine works with it, a stale marker if
+// nothing came.
+func (t *total) native(factor float64) *promhist.FloatHistogram {
 	if !t.there {
 		return &promhist.FloatHistogram{Sum: math.Float64frombits(value.StaleNaN)}
 	}
-	f := &promhist.FloatHistogram{CounterResetHint: promhist.GaugeType, Schema: t.scale, Count: t.count, ZeroCount: t.zero, Sum: t.sum / 1e9}
+	f := &promhist.FloatHistogram{
+		CounterResetHint: promhist.GaugeType, Schema: t.scale, Count: factor * t.count, ZeroCount: factor * t.zero, Sum: factor * t.sum / 1e9,
+	}
+	filled, spans, before := 0, 0, 0.0
+	for _, n := range t.buckets {
+		if n != 0 {
+			filled++
+			if before == 0 {
+				spans++
+			}
+		}
+		before = n
+	}
+	f.PositiveBuckets, f.PositiveSpans = make([]float64, 0, filled), make([]promhist.Span, 0, spans)
 	span(f, t.offset, t.buckets, 0)
+	for i := range f.PositiveBuckets {
+		f.PositiveBuckets[i] *= factor
+	}
 	return f
 }
 
@@ -98,7 +138,8 @@ type extent struct {
 func newExtent(s *Series, wait bool) extent {
 	var e extent
 	if s.Base != nil {
-		e.cover(histogramOf(s.Base, wait))
+		h := histogramOf(s.Base, wait)
+		e.cover(h, len(h.Buckets) > 0, h.Offset, h.Offset+int32(len(h.Buckets))-1)
 	}
 	if !e.some {
 		e.scale = histogram.RecordScale
@@ -106,7 +147,16 @@ func newExtent(s *Series, wait bool) extent {
 	return e
 }
 
-func (e *extent) cover(h *histogram.Histogram) {
+func (e *extent) add(h *Sparse) {
+	if n := len(h.Filled); n > 0 {
+		e.cover(&h.Histogram, true, h.Filled[0].Index, h.Filled[n-1].Index)
+	} else {
+		e.cover(&h.Histogram, false, 0, 0)
+	}
+}
+
+// cover takes a delta in, whose buckets are from one index to another if there are any.
+func (e *extent) cover(h *histogram.Histogram, some bool, first, last int32) {
 	if h.Count == 0 {
 		return
 	}
@@ -116,11 +166,11 @@ func (e *extent) cover(h *histogram.Histogram) {
 	if shift := e.scale - h.Scale; shift > 0 {
 		e.first, e.last, e.scale = e.first>>shift, e.last>>shift, h.Scale
 	}
-	if len(h.Buckets) == 0 {
+	if !some {
 		return
 	}
 	shift := h.Scale - e.scale
-	first, last := h.Offset>>shift, (h.Offset+int32(len(h.Buckets))-1)>>shift
+	first, last = first>>shift, last>>shift
 	if e.some {
 		first, last = min(first, e.first), max(last, e.last)
 	}
