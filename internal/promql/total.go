@@ -34,18 +34,20 @@ func (t *total) cover(scale int32) {
 
 // grow makes room for buckets from one index to another.
 func (t *total) grow(first, last int32) {
-	old, at := t.buckets, t.offset
-	end := at + int32(len(old)) - 1
-	switch {
-	case len(old) == 0:
-		n := int(last-first) + 1
-		t.offset, t.buckets = first, slices.Grow(old, n)[:n]
-		clear(t.buckets)
-	case first < at || last > end:
-		t.offset = min(first, at)
-		t.buckets = make([]float64, max(last, end)-t.offset+1)
-		copy(t.buckets[at-t.offset:], old)
+	old := len(t.buckets)
+	if old == 0 {
+		t.offset = first
 	}
+	first, last = min(first, t.offset), max(last, t.offset+int32(old)-1)
+	size, front := int(last-first)+1, int(t.offset-first)
+	if size == old {
+		return
+	}
+	t.buckets = slices.Grow(t.buckets, size-old)[:size]
+	copy(t.buckets[front:], t.buckets[:old])
+	clear(t.buckets[:front])
+	clear(t.buckets[front+old:])
+	t.offset = first
 }
 
 func (t *total) add(h *Sparse, factor float64) {
