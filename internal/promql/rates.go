@@ -18,8 +18,8 @@ import (
 
 // rates is what a sum needs to know of its time. A sum of rates is the rate of the
 // sum wherever all series are extrapolated alike, so that series are added up
-// before anything is subtracted or multiplied. Where a series isn't, because it
-// begins in the range or its counter is young, the difference is added.
+// before anything is subtracted or multiplied. A series that isn't, because it
+// begins in the range or its counter is young, is set apart there.
 type rates struct {
 	ctx    context.Context // of the query
 	times  []int64         // of the edges, unix milliseconds
@@ -120,16 +120,17 @@ func (f failing) Err() error { return f.err }
 type work struct {
 	*rates
 	deltas []total // by kept edge: of all series since the kept edge before it
-	apart  []total // by step: of series that are extrapolated otherwise, how much more
+	sums   []total // by step: the rates of the series that are set apart
+	apart  []total // by step: what of the deltas that is
 	states []state // of a series, by kept edge
 }
 
 func (r *rates) work() *work {
 	w := &r.last
 	if w.rates == nil {
-		*w = work{r, make([]total, len(r.kept)), make([]total, len(r.steps)), make([]state, len(r.kept))}
+		*w = work{r, make([]total, len(r.kept)), make([]total, len(r.steps)), make([]total, len(r.steps)), make([]state, len(r.kept))}
 	}
-	for _, all := range [][]total{w.deltas, w.apart} {
+	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
 		for i := range all {
 			all[i].reset()
 		}
@@ -171,14 +172,16 @@ func (w *work) add(s *Series, wait bool) {
 		if first >= t.last {
 			continue
 		}
-		w.apart[i].cover(min(from.scale, to.scale))
+		w.sums[i].cover(min(from.scale, to.scale))
 		if to.count == from.count {
 			continue
 		}
 		before := float64(from.count) / float64(to.count-from.count)
 		if factor := w.factor(t, first, before); factor != t.factor {
 			for n := from.next; n < to.next; n++ {
-				w.apart[i].add(s.sparse(n, wait), factor-t.factor)
+				h := s.sparse(n, wait)
+				w.apart[i].add(h, 1)
+				w.sums[i].add(h, factor)
 			}
 		}
 	}
@@ -187,25 +190,29 @@ func (w *work) add(s *Series, wait bool) {
 // samples are the sums at all steps.
 func (w *work) samples() *sampled {
 	out := &sampled{values: make([]*promhist.FloatHistogram, len(w.steps))}
-	var sum total // of what is in the step's range: counts are whole numbers, so nothing stays of what is taken away
+	var all, rest total // of what is in the step's range: counts are whole numbers, so nothing stays of what is taken away
 	from, to := 0, 0
 	for i := range w.steps {
-		t, apart := &w.steps[i], &w.apart[i]
+		t, sum := &w.steps[i], &w.sums[i]
 		for ; to < t.to; to++ {
-			sum.addTotal(&w.deltas[to+1], 1)
+			all.addTotal(&w.deltas[to+1], 1)
 		}
 		for ; from < t.from; from++ {
-			sum.addTotal(&w.deltas[from+1], -1)
+			all.addTotal(&w.deltas[from+1], -1)
 		}
 		out.times = append(out.times, t.at)
-		if apart.there && apart.count == 0 && len(apart.buckets) == 0 && sum.there && apart.scale >= sum.scale {
-			out.values[i] = sum.native(t.factor)
-			continue
+		switch {
+		case !sum.there:
+			out.values[i] = stale()
+		case !w.apart[i].there && all.there && all.scale <= sum.scale:
+			out.values[i] = all.native(t.factor)
+		default:
+			rest.reset()
+			rest.addTotal(&all, 1)
+			rest.addTotal(&w.apart[i], -1)
+			sum.addTotal(&rest, t.factor)
+			out.values[i] = sum.native(1)
 		}
-		if apart.there {
-			apart.addTotal(&sum, t.factor)
-		}
-		out.values[i] = apart.native(1)
 	}
 	return out
 }

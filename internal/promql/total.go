@@ -101,12 +101,13 @@ func (t *total) addBuckets(o *total, factor float64) {
 // reset empties t and keeps its memory.
 func (t *total) reset() { *t = total{buckets: t.buckets[:0]} }
 
-// native is t times something as the engine works with it, a stale marker if
-// nothing came.
+// stale says that there is no value.
+func stale() *promhist.FloatHistogram {
+	return &promhist.FloatHistogram{Sum: math.Float64frombits(value.StaleNaN)}
+}
+
+// native is t times something as the engine works with it.
 func (t *total) native(factor float64) *promhist.FloatHistogram {
-	if !t.there {
-		return &promhist.FloatHistogram{Sum: math.Float64frombits(value.StaleNaN)}
-	}
 	f := &promhist.FloatHistogram{
 		CounterResetHint: promhist.GaugeType, Schema: t.scale, Count: factor * t.count, ZeroCount: factor * t.zero, Sum: factor * t.sum / 1e9,
 	}
