@@ -64,6 +64,11 @@ func tooLarge(bytes int) error {
 	return limitf("the answer is larger than %d MiB, the limit: aggregate it, take a quantile of it, or choose a longer step", bytes>>20)
 }
 
+// TooManyDeltas refuses a question that needs more deltas than a source hands out.
+func TooManyDeltas(limit int) error {
+	return limitf("the query needs more than %d deltas, the limit: choose fewer series, a shorter time or a longer range", limit)
+}
+
 // explain turns the engine's errors into those of this package.
 func explain(err error, expr string) error {
 	var several parser.ParseErrors
