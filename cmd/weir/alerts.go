@@ -59,11 +59,11 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	if len(last) == 0 {
 		return errors.New("no alerter has evaluated rules of late: start one with `weir alerter --rules FILE` or `weir up --rules FILE`")
 	}
-	record, err := alert.DecodeRecord(last[0].Data)
+	record, err := proto.DecodeAlertRecord(last[0].Data)
 	if err != nil {
 		return err
 	}
-	shown := slices.DeleteFunc(record.Alerts, func(x *alert.Alert) bool { return !f.all && x.State == alert.Resolved })
+	shown := slices.DeleteFunc(record.Alerts, func(x *proto.Alert) bool { return !f.all && x.State == proto.AlertResolved })
 	if f.format != "table" {
 		return a.printJSON(f.format, shown)
 	}
@@ -104,7 +104,7 @@ func ownLabels(labels map[string]string) string {
 	return strings.Join(out, " ")
 }
 
-func (a *app) printJSON(format string, alerts []*alert.Alert) error {
+func (a *app) printJSON(format string, alerts []*proto.Alert) error {
 	encoder := json.NewEncoder(a.stdout)
 	if format == "ndjson" {
 		for _, x := range alerts {
@@ -115,7 +115,7 @@ func (a *app) printJSON(format string, alerts []*alert.Alert) error {
 		return nil
 	}
 	if alerts == nil {
-		alerts = []*alert.Alert{}
+		alerts = []*proto.Alert{}
 	}
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(alerts)

@@ -187,7 +187,7 @@ groups:
 				t.Errorf("%s reads %d records of alerts: %v", user, len(last), err)
 				continue
 			}
-			record, err := alert.DecodeRecord(last[0].Data)
+			record, err := proto.DecodeAlertRecord(last[0].Data)
 			if err != nil || len(record.Alerts) == 0 || record.Groups[rules+";requests"].Error != "" {
 				t.Errorf("%s reads that %+v: %v", user, record, err)
 			}
