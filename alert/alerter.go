@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"reflect"
 	"sync"
@@ -191,6 +192,7 @@ type turn struct {
 	changes   []Change             // not yet stored
 	stored    time.Time            // the time of the last record
 	known     map[string]Alert     // the alerts of the last record
+	failing   map[string]bool      // the groups that failed by it
 	tell      func([]*Alert)
 }
 
@@ -456,12 +458,16 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	for _, alert := range alerts {
 		known[alert.key()] = Alert{Alert: proto.Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince}}
 	}
+	failing := map[string]bool{}
+	for key, reason := range t.failed {
+		failing[key] = reason != ""
+	}
 	t.count()
 	parts, err := t.rules.part(groups, t.now())
 	if err != nil {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
-	if len(t.changes) == 0 && len(parts) == 0 && reflect.DeepEqual(known, t.known) && at.Sub(t.stored) < recordEvery {
+	if len(t.changes) == 0 && len(parts) == 0 && reflect.DeepEqual(known, t.known) && maps.Equal(failing, t.failing) && at.Sub(t.stored) < recordEvery {
 		t.tell(alerts)
 		return nil
 	}
@@ -488,7 +494,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		t.m.changes.WithLabelValues(string(c.State)).Inc()
 		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())
 	}
-	t.changes, t.known, t.stored = nil, known, at
+	t.changes, t.known, t.failing, t.stored = nil, known, failing, at
 	t.tell(alerts)
 	return nil
 }

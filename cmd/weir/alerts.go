@@ -52,6 +52,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 		return err
 	}
 	defer c.Close()
+	p := askPage(ctx, c)
 	last, err := c.LastMessages(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
 	if err != nil {
 		return err
@@ -77,6 +78,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	}
 	if len(shown) == 0 {
 		fmt.Fprintf(a.stderr, "nothing is pending or fires; %d groups of rules, evaluated as of %s\n", len(record.Groups), record.Time.Local().Format(time.TimeOnly))
+		a.printPage(p, alertsState())
 		return nil
 	}
 	var t table
@@ -90,7 +92,11 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 			text(x.Labels["alertname"]), text(ownLabels(x.Labels)),
 			number(strconv.FormatFloat(float64(x.Value), 'g', 5, 64)), text(x.Annotations["summary"]))
 	}
-	return t.write(a.stdout)
+	if err := t.write(a.stdout); err != nil {
+		return err
+	}
+	a.printPage(p, alertsState())
+	return nil
 }
 
 // ownLabels are those that have no column.
