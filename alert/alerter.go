@@ -189,10 +189,10 @@ type turn struct {
 	failed    map[string]string    // by group: what went wrong then
 	took      map[string]float64   // by group: how long that was, seconds
 	rules     loadedRules
-	changes   []Change             // not yet stored
-	stored    time.Time            // the time of the last record
-	known     map[string]Alert     // the alerts of the last record
-	failing   map[string]bool      // the groups that failed by it
+	changes   []Change         // not yet stored
+	stored    time.Time        // the time of the last record
+	known     map[string]Alert // the alerts of the last record
+	failing   map[string]bool  // the groups that failed by it
 	tell      func([]*Alert)
 }
 

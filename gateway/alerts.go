@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
@@ -110,32 +109,25 @@ func (a *alerts) say(err error) {
 	a.notify()
 }
 
-// read follows the last of what is said of all, and all that is said of one.
+// read follows all that is said. What no alerter said can't hide what one did:
+// of the record and the rules all there are is read, not the last alone.
 func (a *alerts) read(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, cfg := range []bus.ReadConfig{
-		{Subjects: []string{proto.SubjectAlertCommit, proto.SubjectAlertRules}, Last: true},
-		{Subjects: []string{proto.SubjectsAlert}},
-	} {
-		g.Go(func() error {
-			cfg.Stream = proto.StreamAlerts
-			r, err := a.bus.Read(ctx, cfg)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			for {
-				m, err := r.Next(ctx)
-				if err != nil {
-					return err
-				}
-				if err := a.take(&m); err != nil {
-					a.log.Debug("message_skipped", "stream", proto.StreamAlerts, "sequence", m.Sequence, "error", err)
-				}
-			}
-		})
+	r, err := a.bus.Read(ctx, bus.ReadConfig{
+		Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules},
+	})
+	if err != nil {
+		return err
 	}
-	return g.Wait()
+	defer r.Close()
+	for {
+		m, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := a.take(&m); err != nil {
+			a.log.Debug("message_skipped", "stream", proto.StreamAlerts, "sequence", m.Sequence, "error", err)
+		}
+	}
 }
 
 func (a *alerts) take(m *bus.Message) error {

@@ -191,6 +191,10 @@ groups:
 			if err != nil || len(record.Alerts) == 0 || record.Groups[rules+";requests"].Error != "" {
 				t.Errorf("%s reads that %+v: %v", user, record, err)
 			}
+			told, err := conns[user].LastMessages(t.Context(), proto.StreamAlerts, proto.SubjectAlertRules)
+			if err != nil || len(told) != 1 {
+				t.Errorf("%s reads %d messages of rules: %v", user, len(told), err)
+			}
 		}
 	}
 }
@@ -363,6 +367,7 @@ var allowed = map[string]string{
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
 	"weir.alert.critical.slow":       "alerter",
 	"weir.alert-commit":              "alerter",
+	"weir.alert-rules":               "alerter",
 	"$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
 	"$KV.WEIR_LEFT_OUT.install.retired":                                     "provisioner",
@@ -411,6 +416,7 @@ var allowed = map[string]string{
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history.>":      "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c":                     "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-commit":    "subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-rules":     "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert.>":         "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c":                      "subscriber events",
 	"$JS.API.CONSUMER.DURABLE.CREATE.WEIR_ALERTS.c":              "subscriber events",
