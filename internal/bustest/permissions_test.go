@@ -318,6 +318,7 @@ func page(t *testing.T, c *bus.Conn, want uint64) {
 			t.Errorf("%s has no %s: %.500s", path, in, got)
 		}
 	}
+	bustest.Eventually(t, func() bool { return strings.Contains(get("/api/v1/rules"), `"name":"Fires"`) }, "the gateway doesn't hear of the rules")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -30,9 +30,12 @@ const number = (v) => (typeof v === 'number' ? String(Number(v.toPrecision(4))) 
 
 /** What is said of an alert: its summary, and the labels that tell it from others. */
 const about = {
-  key: 'about', label: 'Summary and labels', grow: true,
+  key: 'about', label: 'Summary and labels', grow: true, className: () => 'said',
   cell: (a) => html`<span class="wrap" title=${a.description}>${a.summary}<span class="labels">${own(a.labels).map(([k, v]) => html`<span>${k}=<b>${v}</b></span> `)}</span></span>`,
 };
+
+/** How long in whole days or hours, if it is. */
+const span = (s) => (s % 86_400 === 0 ? `${s / 86_400} d` : s % 3600 === 0 ? `${s / 3600} h` : f.age(1000 * s));
 
 /** A time of the last day, with its date where that isn't today. */
 const when = (t) => f.interval(t, t).split(' – ')[0];
@@ -94,7 +97,7 @@ function Now({ of }) {
 function Budgets({ asked }) {
   const { answer: b, error } = useAnswer(`budgets?${asked}`);
   if (!b?.rows.length && !error) return null;
-  const long = b && f.age(1000 * b.long_s), short = b && f.age(1000 * b.now_s);
+  const long = b && span(b.long_s), short = b && span(b.now_s);
   const share = (v) => (v === null ? '–' : f.percent(v));
   return html`<section class="panel" aria-labelledby="budgets">
     <div class="top"><h2 id="budgets">Error budgets</h2>${b && html`<span class="dim">worked out as of <span class="tnum">${f.clock(b.at)}</span>, over the last ${short} and ${long}</span>`}
@@ -103,7 +106,7 @@ function Budgets({ asked }) {
     ${b?.rows.length > 0 && html`<${Table} className="budgets" rows=${b.rows} id=${(r) => JSON.stringify(r.labels)}
       link=${(r) => (r.labels.workload ? workload({ namespace: r.labels.namespace, workload: r.labels.workload }) : open('services'))} columns=${[
       { key: 'slo', label: 'Objective', cell: (r) => r.slo },
-      { key: 'text', label: 'What is asked for', grow: true, cell: (r) => html`<span class="wrap">${r.text}${r.error && html` <span class="failing">${r.error}</span>`}</span>` },
+      { key: 'text', label: 'What is asked for', grow: true, className: () => 'said', cell: (r) => html`<span class="wrap">${r.text}${r.error && html` <span class="failing">${r.error}</span>`}</span>` },
       { key: 'now', label: `Bad, ${short}`, num: true, cell: (r) => share(r.ratio_now) },
       { key: 'burn', label: 'Burn rate', num: true, title: 'how many times as fast as it may be the budget is used up now', className: (r) => (r.burn > 1 ? 'failing' : ''),
         cell: (r) => (r.burn === null ? '–' : `${f.rate(r.burn)}×`) },

@@ -42,6 +42,11 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	rules, err := os.MkdirTemp("", "weir-live-rules-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(rules)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	server, err := natsserver.Start(ctx, natsserver.Config{Dir: dir, Addr: *nats}, log)
 	if err != nil {
@@ -70,7 +75,7 @@ func run(ctx context.Context) error {
 	g.Go(func() error {
 		select {
 		case <-filled:
-			return shop.Alerter(ctx, alerter, dir, time.Hour, log)
+			return shop.Alerter(ctx, alerter, rules, time.Hour, log)
 		case <-ctx.Done():
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/weirstream/weir/alert"
@@ -22,6 +23,17 @@ var (
 	//go:embed objectives.yaml
 	objectives []byte
 )
+
+// AddRule adds a rule to those in a folder: it alerts at once, as Added.
+func AddRule(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "alerts.yaml"), slices.Concat(alertRules, added), 0o600)
+}
+
+var added = []byte(`
+  - name: added
+    interval: 10s
+    rules: [{alert: Added, expr: vector(1), labels: {severity: ticket}, annotations: {summary: it was added}}]
+`)
 
 // Alerter runs a real one over the shop until ctx ends, which makes up for the
 // rounds of some time before now. dir is for its rule file.
