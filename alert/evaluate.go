@@ -56,6 +56,8 @@ type Alert struct {
 	FiredAt         time.Time         `json:"fired_at,omitzero"`          // zero while it is pending
 	KeepFiringSince time.Time         `json:"keep_firing_since,omitzero"` // when the expression lost its value while it fired
 	ResolvedAt      time.Time         `json:"resolved_at,omitzero"`
+	SilencedBy      []string          `json:"silenced_by,omitempty"` // IDs of silences
+	Untold          bool              `json:"untold,omitempty"`      // it began to fire silenced, and webhooks haven't heard of it
 
 	labels labels.Labels
 }
@@ -80,7 +82,8 @@ func (n *number) UnmarshalJSON(b []byte) error {
 // Change is an alert that begins to fire, or is over.
 type Change struct {
 	Alert
-	At time.Time // the time that was evaluated
+	At         time.Time // the time that was evaluated
+	Unsilenced bool      // it began to fire before, and is silenced no more
 }
 
 // evaluator works rules out, one time after the other, and has all state of them.
@@ -221,7 +224,7 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 			continue
 		}
 		if a.advance(r, now[key] != nil, at) {
-			changes = append(changes, Change{*a, at})
+			changes = append(changes, Change{Alert: *a, At: at})
 		}
 		if a.State == Resolved && (a.FiredAt.IsZero() || at.Sub(a.ResolvedAt) >= told) {
 			delete(e.alerts, key)

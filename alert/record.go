@@ -80,6 +80,7 @@ type eventData struct {
 	Group       string            `json:"group"`
 	Page        string            `json:"generatorURL,omitempty"`
 	Fingerprint string            `json:"fingerprint"`
+	Silenced    bool              `json:"silenced,omitempty"` // webhooks don't hear of it
 }
 
 // event is a change as a CloudEvent in NATS's binary mode: its attributes are
@@ -89,6 +90,7 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 	data, err := json.Marshal(eventData{
 		Status: string(c.State), Labels: withExternal(c.Labels, external), Annotations: c.Annotations, Value: c.Value,
 		StartsAt: c.FiredAt, EndsAt: c.ResolvedAt, Rule: c.Rule, Group: c.Group, Page: c.pageURL(page), Fingerprint: fingerprint,
+		Silenced: c.Untold,
 	})
 	if err != nil {
 		return bus.Part{}, err
@@ -96,6 +98,10 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 	source := "/weir"
 	if cluster != "" {
 		source += "/" + cluster
+	}
+	what := string(c.State)
+	if c.Unsilenced {
+		what = "unsilenced"
 	}
 	severity := c.Labels["severity"]
 	if severity == "" {
@@ -106,9 +112,9 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 		Data:    data,
 		Header: map[string]string{
 			"ce-specversion": "1.0",
-			"ce-type":        "io.weir.alert." + string(c.State),
+			"ce-type":        "io.weir.alert." + what,
 			"ce-source":      source,
-			"ce-id":          fmt.Sprintf("%s-%d-%s", fingerprint, c.FiredAt.Unix(), c.State),
+			"ce-id":          fmt.Sprintf("%s-%d-%s", fingerprint, c.FiredAt.Unix(), what),
 			"ce-time":        c.At.UTC().Format(time.RFC3339),
 			"ce-subject":     c.Labels[labels.AlertName],
 			"content-type":   "application/json",

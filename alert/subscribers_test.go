@@ -160,7 +160,7 @@ func change(t *testing.T, severity, summary string, n, i int) bus.Part {
 	if n%2 == 1 {
 		a.State, a.ResolvedAt = Resolved, at
 	}
-	part, err := (&Change{a, at}).event("eu", nil, nil)
+	part, err := (&Change{Alert: a, At: at}).event("eu", nil, nil)
 	if err != nil {
 		t.Error(err)
 	}
