@@ -401,6 +401,9 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 	}
 	t.m.last.Set(float64(at.Unix()))
 	t.m.late.Set(max(0, t.now().Sub(at).Seconds()-behind.Seconds()))
+	if err := t.exemplify(ctx, groups, at); err != nil {
+		return err
+	}
 	if err := t.silence(ctx, at); err != nil {
 		return err
 	}

@@ -56,6 +56,7 @@ type Alert struct {
 	FiredAt         time.Time         `json:"fired_at,omitzero"`          // zero while it is pending
 	KeepFiringSince time.Time         `json:"keep_firing_since,omitzero"` // when the expression lost its value while it fired
 	ResolvedAt      time.Time         `json:"resolved_at,omitzero"`
+	Exemplar        string            `json:"exemplar,omitempty"`    // an annotation that isn't the rule's
 	SilencedBy      []string          `json:"silenced_by,omitempty"` // IDs of silences
 	Untold          bool              `json:"untold,omitempty"`      // it began to fire silenced, and webhooks haven't heard of it
 
@@ -212,6 +213,7 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 	for key, a := range now {
 		if old := e.alerts[key]; old != nil && old.State != Resolved {
 			old.Value, old.Annotations, old.KeepFiringSince = a.Value, a.Annotations, time.Time{}
+			old.annotate()
 			continue
 		}
 		e.alerts[key] = a
