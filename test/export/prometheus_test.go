@@ -38,22 +38,25 @@ type server struct {
 	url string
 }
 
-// startPrometheus starts one that scrapes an address each second.
-func startPrometheus(t testing.TB, scrapes string) *server {
+// startPrometheus starts one that scrapes an address every so often. The series
+// have the labels that were scraped, and no job and instance.
+func startPrometheus(t testing.TB, scrapes, every string) *server {
 	t.Helper()
 	program, dir := chart.Program(t, "prometheus"), t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	err := os.WriteFile(config, fmt.Appendf(nil, `
 scrape_configs:
   - job_name: weir
-    scrape_interval: 1s
+    scrape_interval: %[1]s
+    scrape_timeout: %[1]s
     honor_labels: true
     metrics_path: /metrics/latency
     scrape_native_histograms: true
     always_scrape_classic_histograms: true
-    authorization: {credentials: %s}
-    static_configs: [{targets: [%q]}]
-`, token, scrapes), 0o600)
+    metric_relabel_configs: [{action: labeldrop, regex: job|instance}]
+    authorization: {credentials: %[2]s}
+    static_configs: [{targets: [%[3]q]}]
+`, every, token, scrapes), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +194,7 @@ const metric = "http_server_request_duration_seconds"
 // histograms, also over a restart of the gateway.
 func TestScraped(t *testing.T) {
 	address := bustest.FreeAddr(t)
-	p := startPrometheus(t, address)
+	p := startPrometheus(t, address, "1s")
 	r := counted.Start(t)
 	stop := gatewayAt(r, address, export.OTLP{})
 	p.becomes(1, `up{job="weir"}`)
@@ -260,7 +263,7 @@ func (p *server) hasExemplars() {
 
 // A Prometheus that is sent OTLP has every request.
 func TestSent(t *testing.T) {
-	p := startPrometheus(t, "127.0.0.1:1")
+	p := startPrometheus(t, "127.0.0.1:1", "1h")
 	r := counted.Start(t)
 	gatewayAt(r, bustest.FreeAddr(t), export.OTLP{
 		Metrics: p.url + "/api/v1/otlp/v1/metrics", Protocol: export.HTTP, Timeout: bustest.Timeout, Interval: time.Second,
