@@ -10,7 +10,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
-	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -69,6 +67,14 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 		"rules":               constant(map[string]any{"groups": []any{}}),
 		"alerts":              constant(map[string]any{"alerts": []any{}}),
 		"status/buildinfo":    a.buildInfo,
+		"status/runtimeinfo":  a.runtimeInfo,
+		"status/tsdb":         a.tsdb,
+		"status/config":       constant(map[string]string{"yaml": promConfig}),
+		"status/flags":        constant(promFlags),
+		"status/walreplay":    constant(map[string]any{"state": "done", "min": 0, "max": 0, "current": 0}),
+		"targets":             constant(map[string]any{"activeTargets": []any{}, "droppedTargets": []any{}, "droppedTargetCounts": map[string]int{}}),
+		"targets/metadata":    constant([]any{}),
+		"alertmanagers":       constant(map[string]any{"activeAlertmanagers": []any{}, "droppedAlertmanagers": []any{}}),
 	} {
 		for _, method := range methods {
 			mux.HandleFunc(method+" /api/v1/"+path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, path, answer) })
@@ -77,6 +83,10 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	for _, method := range methods {
 		mux.HandleFunc(method+" /api/v1/", notHere)
 	}
+	mux.HandleFunc("OPTIONS /api/v1/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD, OPTIONS, POST")
+		w.WriteHeader(http.StatusNoContent)
+	})
 }
 
 func notHere(w http.ResponseWriter, r *http.Request) {
@@ -132,6 +142,8 @@ func failed(err error) error {
 	switch {
 	case errors.As(err, &syntax):
 		return badParam("query", err)
+	case errors.As(err, &limit) && limit.Asked:
+		return badData(err)
 	case errors.As(err, &limit) && limit.Timeout:
 		return &promError{"timeout", http.StatusServiceUnavailable, err}
 	case errors.Is(err, context.Canceled):
@@ -155,7 +167,9 @@ func (a *promAPI) query(r *http.Request) (*promData, error) {
 	if err != nil {
 		return nil, err
 	}
-	return evaluate(r, func(ctx context.Context, expr string) (*promql.Result, error) { return a.engine.Instant(ctx, expr, at) })
+	return a.evaluate(r, func(ctx context.Context, e *promql.Engine, expr string) (*promql.Result, error) {
+		return e.Instant(ctx, expr, at)
+	})
 }
 
 func (a *promAPI) queryRange(r *http.Request) (*promData, error) {
@@ -170,16 +184,26 @@ func (a *promAPI) queryRange(r *http.Request) (*promData, error) {
 	if err != nil {
 		return nil, err
 	}
-	return evaluate(r, func(ctx context.Context, expr string) (*promql.Result, error) {
-		return a.engine.Range(ctx, expr, from, to, step)
+	return a.evaluate(r, func(ctx context.Context, e *promql.Engine, expr string) (*promql.Result, error) {
+		return e.Range(ctx, expr, from, to, step)
 	})
 }
 
 // evaluate works an expression out within the time it has.
-func evaluate(r *http.Request, work func(context.Context, string) (*promql.Result, error)) (*promData, error) {
-	ctx := r.Context()
+func (a *promAPI) evaluate(r *http.Request, work func(context.Context, *promql.Engine, string) (*promql.Result, error)) (*promData, error) {
+	ctx, engine := r.Context(), a.engine
+	if r.Form.Get("lookback_delta") != "" {
+		back, err := promDuration(r.Form, "lookback_delta")
+		if err != nil {
+			return nil, err
+		}
+		engine = engine.Looking(back)
+	}
 	if r.Form.Get("timeout") != "" {
 		limit, err := promDuration(r.Form, "timeout")
+		if err == nil && limit <= 0 {
+			err = badParam("timeout", fmt.Errorf("timeout must be positive, got %s", limit))
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -191,7 +215,7 @@ func evaluate(r *http.Request, work func(context.Context, string) (*promql.Resul
 	if err != nil {
 		return nil, err
 	}
-	result, err := work(ctx, r.Form.Get("query"))
+	result, err := work(ctx, engine, r.Form.Get("query"))
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -307,14 +331,6 @@ func (a *promAPI) metadata(r *http.Request) (*promData, error) {
 	return success(out), nil
 }
 
-// buildInfo names the Prometheus whose engine and API this is: clients choose by
-// it what they ask for.
-func (a *promAPI) buildInfo(*http.Request) (*promData, error) {
-	return success(map[string]string{
-		"version": promql.Version, "revision": status.Version(), "branch": "weir", "buildUser": "", "buildDate": "", "goVersion": runtime.Version(),
-	}), nil
-}
-
 // promTime reads unix seconds or RFC 3339.
 func promTime(q url.Values, name string, otherwise time.Time) (time.Time, error) {
 	text := q.Get(name)
@@ -365,6 +381,9 @@ func promLimit(q url.Values) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		return 0, badParam("limit", fmt.Errorf("%q is not a number", text))
+	}
+	if n < 0 {
+		return 0, badParam("limit", errors.New("limit must be non-negative"))
 	}
 	return n, nil
 }

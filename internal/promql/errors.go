@@ -44,6 +44,7 @@ func (e *SyntaxError) Pointed() string {
 type LimitError struct {
 	Reason  string
 	Timeout bool
+	Asked   bool // for more than the limit, whatever there is
 }
 
 func (e *LimitError) Error() string { return e.Reason }
@@ -57,7 +58,7 @@ func tooManySeries(n int) error {
 }
 
 func tooManyPoints() error {
-	return limitf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints)
+	return &LimitError{Reason: fmt.Sprintf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints), Asked: true}
 }
 
 func tooLarge(bytes int) error {
@@ -82,7 +83,7 @@ func explain(err error, expr string) error {
 	case errors.As(err, &samples):
 		return limitf("the query needs more than %d samples at once, the limit: choose fewer series, a shorter time or a longer step", maxSamples)
 	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
-		return &LimitError{fmt.Sprintf("the query takes longer than %s, the limit: choose fewer series, a shorter time or a longer step", maxTime), true}
+		return &LimitError{Reason: fmt.Sprintf("the query takes longer than %s, the limit: choose fewer series, a shorter time or a longer step", maxTime), Timeout: true}
 	case errors.As(err, &storage):
 		return storage.Err
 	}

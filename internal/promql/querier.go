@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -205,14 +204,14 @@ func (m *matching) all(l labels.Labels) bool {
 	return true
 }
 
-// bounds are the values of le, or "" alone.
+// bounds are the values of le, as Prometheus writes them, or "" alone.
 func (f form) bounds() []string {
 	if f.kind != bucket {
 		return []string{""}
 	}
 	var out []string
 	for _, b := range histogram.ClassicBounds() {
-		out = append(out, strconv.FormatFloat(b, 'g', -1, 64))
+		out = append(out, labels.FormatOpenMetricsFloat(b))
 	}
 	return append(out, "+Inf")
 }

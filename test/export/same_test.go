@@ -224,7 +224,7 @@ var onWindows = []string{
 // asked for here may differ: docs/promql.md says why.
 func TestSame(t *testing.T) {
 	address := bustest.FreeAddr(t)
-	scrapesOften, scrapesWindows := startPrometheus(t, address, often), startPrometheus(t, address, windows)
+	scrapesOften, scrapesWindows := startPrometheus(t, scrapes{address: address, every: often}), startPrometheus(t, scrapes{address: address, every: windows})
 	s := &scene{Rig: counted.Start(t)}
 	stop := gatewayAt(s.Rig, address, export.OTLP{})
 	scrapesWindows.becomes(1, `up`)
