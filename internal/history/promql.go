@@ -160,6 +160,9 @@ func (t *taking) before(p piece) {
 		case t.ask.Differences:
 			n := t.u.unpackOne(cell, false, false).Count
 			base := t.base(s)
+			if base.Hist.Count == 0 { // a coarser one would make all that follow coarser
+				base.Hist.Scale, base.Wait.Scale = histogram.RecordScale, histogram.RecordScale
+			}
 			base.Hist.Count += n
 			base.Hist.ZeroCount += n
 			base.Wait.Count += n

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
@@ -55,6 +56,11 @@ func TestHistory(t *testing.T) {
 		s, n, counter := a.Series[0], 0, uint64(0)
 		if s.Base != nil {
 			counter = s.Base.Hist.Count
+			for _, h := range []*histogram.Histogram{&s.Base.Hist, &s.Base.Wait} {
+				if h.Count > 0 && h.Scale != histogram.RecordScale {
+					t.Fatalf("%+v: scale %d, want %d: quantiles would be coarse", ask, h.Scale, histogram.RecordScale)
+				}
+			}
 		}
 		for i, edge := range a.Edges {
 			if want, known := before[edge]; known && counter != want {
