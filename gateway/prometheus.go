@@ -138,9 +138,10 @@ func badParam(name string, err error) error {
 // failed is why an expression has no value.
 func failed(err error) error {
 	var syntax *promql.SyntaxError
+	var query *promql.QueryError
 	var limit *promql.LimitError
 	switch {
-	case errors.As(err, &syntax):
+	case errors.As(err, &syntax), errors.As(err, &query):
 		return badParam("query", err)
 	case errors.As(err, &limit) && limit.Asked:
 		return badData(err)
@@ -299,6 +300,9 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 		if selectors, err = promql.ParseSelectors(given); err != nil {
 			return nil, nil, badParam("match[]", err)
 		}
+		if slices.ContainsFunc(selectors, selectsAll) {
+			return nil, nil, badParam("match[]", errors.New("match[] must contain at least one non-empty matcher"))
+		}
 	}
 	all, d := []T{}, success(nil) // not null
 	for _, s := range selectors {
@@ -316,15 +320,23 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 	return all, d, nil
 }
 
+// selectsAll reports whether a selector has no matcher that asks for anything.
+func selectsAll(selector []*labels.Matcher) bool {
+	return !slices.ContainsFunc(selector, func(m *labels.Matcher) bool { return !m.Matches("") })
+}
+
 func (a *promAPI) metadata(r *http.Request) (*promData, error) {
-	most, err := promLimit(r.Form)
+	most, err := promNumber(r.Form, "limit", -1)
+	if err == nil { // there is one of each metric
+		_, err = promNumber(r.Form, "limit_per_metric", -1)
+	}
 	if err != nil {
 		return nil, err
 	}
 	metrics := promql.Metrics()
 	out := map[string][]promql.Metadata{}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
-		if only := r.Form.Get("metric"); (only == "" || only == name) && (most <= 0 || len(out) < most) {
+		if only := r.Form.Get("metric"); (only == "" || only == name) && (most < 0 || len(out) < most) {
 			out[name] = []promql.Metadata{metrics[name]}
 		}
 	}
@@ -373,17 +385,23 @@ func promDuration(q url.Values, name string) (time.Duration, error) {
 	return time.Duration(d), nil
 }
 
+// promLimit reads how many elements an answer may have, 0 for any number.
 func promLimit(q url.Values) (int, error) {
-	text := q.Get("limit")
+	n, err := promNumber(q, "limit", 0)
+	if err == nil && n < 0 {
+		err = badParam("limit", errors.New("limit must be non-negative"))
+	}
+	return n, err
+}
+
+func promNumber(q url.Values, name string, otherwise int) (int, error) {
+	text := q.Get(name)
 	if text == "" {
-		return 0, nil
+		return otherwise, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, badParam("limit", fmt.Errorf("%q is not a number", text))
-	}
-	if n < 0 {
-		return 0, badParam("limit", errors.New("limit must be non-negative"))
+		return 0, badParam(name, fmt.Errorf("%q is not a number", text))
 	}
 	return n, nil
 }

@@ -103,7 +103,7 @@ func Parse(expr string) (parser.Expr, error) {
 func (e *Engine) Instant(ctx context.Context, expr string, at time.Time) (*Result, error) {
 	q, err := e.engine.NewInstantQuery(ctx, e.source, e.options, expr, at)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }
@@ -116,7 +116,7 @@ func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, ste
 	}
 	q, err := e.engine.NewRangeQuery(ctx, e.source, e.options, expr, from, to, step)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }

@@ -40,6 +40,12 @@ func (e *SyntaxError) Pointed() string {
 	return line + "\n" + pad + strings.Repeat("^", max(1, min(e.Length, len(line)-len(before))))
 }
 
+// QueryError is why an expression can't be asked for like this: a range vector
+// has no value at each step, for example.
+type QueryError struct{ error }
+
+func (e *QueryError) Unwrap() error { return e.error }
+
 // LimitError is a bound that a query is over, and what to do.
 type LimitError struct {
 	Reason  string
@@ -63,6 +69,15 @@ func tooManyPoints() error {
 
 func tooLarge(bytes int) error {
 	return limitf("the answer is larger than %d MiB, the limit: aggregate it, take a quantile of it, or choose a longer step", bytes>>20)
+}
+
+// unasked turns the errors of what isn't evaluated yet into those of this package.
+func unasked(err error, expr string) error {
+	var syntax *SyntaxError
+	if err = explain(err, expr); errors.As(err, &syntax) {
+		return err
+	}
+	return &QueryError{err}
 }
 
 // explain turns the engine's errors into those of this package.

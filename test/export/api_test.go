@@ -121,7 +121,7 @@ func goClient(t *testing.T, c v1.API) {
 func sameAnswers(t *testing.T, prometheus, weir string) {
 	now, hour := fmt.Sprint(time.Now().Unix()), fmt.Sprint(time.Now().Add(-time.Hour).Unix())
 	for _, q := range []string{
-		"GET query query=1", "POST query query=1", "HEAD query query=1", "OPTIONS query ", "GET query query=" + metric + "_count", "GET query query=" + metric,
+		"GET query query=1", "POST query query=1", "OPTIONS query ", "GET query query=" + metric + "_count", "GET query query=" + metric,
 		"GET query query=" + metric + "_count[1m]", `GET query query="text"`, "GET query query=1&time=" + now, "GET query query=1&time=2026-01-02T03:04:05.678Z",
 		"GET query query=1&time=soon", "GET query query=1&stats=all", "GET query query=1&stats=true", "GET query query=1&limit=2", "GET query query=1&limit=-1",
 		"GET query query=1&limit=x", "GET query query=1&timeout=0", "GET query query=1&timeout=-1", "GET query query=1&timeout=5s", "GET query query=1&timeout=x",
@@ -132,13 +132,13 @@ func sameAnswers(t *testing.T, prometheus, weir string) {
 		"POST query_range query=" + metric + "_count&start=" + hour + "&end=" + now + "&step=15", "GET query_range query=1&start=2&end=1&step=1",
 		"GET query_range query=1&start=1&end=2&step=0", "GET query_range query=1&start=1&end=2&step=-1", "GET query_range query=1&start=1&end=2",
 		"GET query_range query=1&end=2&step=1", "GET query_range query=1&start=0&end=" + now + "&step=1", "GET query_range query=" + metric + "[1m]&start=1&end=2&step=1",
-		"GET query_range query=nothing&start=1&end=2&step=1", "GET labels ", "POST labels match[]=" + metric, "GET labels match[]={", "GET labels match[]=nothing",
-		"GET labels start=2&end=1", "GET labels limit=1", "GET label/workload/values ", "GET label/nothing/values ", "GET label/workload/values match[]=" + metric + "&limit=1",
+		"GET query_range query=nothing&start=1&end=2&step=1", "GET labels ", "POST labels match[]=" + metric, "GET labels match[]={", "GET labels match[]={}", "GET label/workload/values match[]={a=\"\"}", "GET labels match[]=nothing",
+		"GET labels limit=1", "GET label/workload/values ", "GET label/nothing/values ", "GET label/workload/values match[]=" + metric + "&limit=1",
 		"GET series match[]=" + metric, "POST series match[]=" + metric + "&limit=1", "GET series ", "GET series match[]={}", "GET series match[]=nothing", "GET series match[]=" + metric + "&start=x",
 		"GET metadata ", "GET metadata metric=" + metric, "GET metadata metric=nothing", "GET metadata limit=1", "GET metadata limit=0", "GET metadata limit=x", "GET metadata limit_per_metric=x",
 		"GET query_exemplars query=" + metric + "&start=" + hour + "&end=" + now, "POST query_exemplars query=" + metric + "&start=" + hour + "&end=" + now,
 		"GET query_exemplars query=sum(&start=1&end=2", "GET query_exemplars query=nothing&start=2&end=1", "GET format_query query=sum(x)", "GET format_query query=sum(",
-		"GET rules ", "GET alerts ", "GET alertmanagers ", "GET targets/metadata ", "GET status/config ", "GET status/flags ", "GET status/buildinfo ",
+		"GET rules ", "GET alerts ", "GET alertmanagers ", "GET status/config ", "GET status/flags ", "GET status/buildinfo ",
 		"GET status/runtimeinfo ", "GET status/tsdb ", "GET status/tsdb limit=1", "GET status/walreplay ",
 	} {
 		theirs, ours := answerOf(t, prometheus, q), answerOf(t, weir, q)
