@@ -30,6 +30,8 @@ type Engine struct {
 	source storage.Queryable
 	own    *queryable // of latencies, nil if there are none
 	slots  chan struct{}
+
+	options promql.QueryOpts // nil for what is usual
 }
 
 // Result is a value with what is to be said of it.
@@ -84,6 +86,13 @@ func over(source storage.Queryable, atOnce int, step time.Duration) *Engine {
 
 func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
 
+// Looking is the engine, but samples stand for what follows them as long as said.
+func (e *Engine) Looking(back time.Duration) *Engine {
+	other := *e
+	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
+	return &other
+}
+
 // Parse reads an expression; a mistake is a [*SyntaxError].
 func Parse(expr string) (parser.Expr, error) {
 	e, err := newParser().ParseExpr(expr)
@@ -92,9 +101,9 @@ func Parse(expr string) (parser.Expr, error) {
 
 // Instant is an expression's value at a time.
 func (e *Engine) Instant(ctx context.Context, expr string, at time.Time) (*Result, error) {
-	q, err := e.engine.NewInstantQuery(ctx, e.source, nil, expr, at)
+	q, err := e.engine.NewInstantQuery(ctx, e.source, e.options, expr, at)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }
@@ -105,9 +114,9 @@ func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, ste
 	if to.Sub(from)/step > maxPoints {
 		return nil, tooManyPoints()
 	}
-	q, err := e.engine.NewRangeQuery(ctx, e.source, nil, expr, from, to, step)
+	q, err := e.engine.NewRangeQuery(ctx, e.source, e.options, expr, from, to, step)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }
