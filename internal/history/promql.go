@@ -226,6 +226,7 @@ func (t *taking) finish() {
 			continue
 		}
 		p.Read = func(n int, wait, buckets bool) *histogram.Histogram { return u.unpackOne(p.cells[n], wait, buckets) }
+		p.Sparse = func(n int, wait bool) *promql.Sparse { return u.unpackSparse(p.cells[n], wait) }
 		t.out.Series = append(t.out.Series, &p.Series)
 	}
 	if !t.ask.Losses {

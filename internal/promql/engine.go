@@ -45,7 +45,7 @@ type Result struct {
 // New is an engine over a source that works on some queries at once; others wait.
 func New(source Source, atOnce int) *Engine {
 	own := &queryable{source, maxSeries}
-	e := over(own, atOnce, subqueryStep)
+	e := over(own, summing{newParser()}, atOnce, subqueryStep)
 	e.own = own
 	return e
 }
@@ -56,7 +56,7 @@ func New(source Source, atOnce int) *Engine {
 func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	step = cmp.Or(step, subqueryStep)
 	if source == nil {
-		return over(others, 1, step)
+		return over(others, newParser(), 1, step)
 	}
 	latencies := &queryable{source, maxSeries}
 	return over(storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
@@ -69,15 +69,15 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 			return nil, err
 		}
 		return storage.NewMergeQuerier([]storage.Querier{a, b}, nil, storage.ChainedSeriesMerge), nil
-	}), 1, step)
+	}), newParser(), 1, step)
 }
 
-func over(source storage.Queryable, atOnce int, step time.Duration) *Engine {
+func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
 	return &Engine{
 		engine: promql.NewEngine(promql.EngineOpts{
 			MaxSamples: maxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
 			NoStepSubqueryIntervalFn: func(int64) int64 { return step.Milliseconds() },
-			Parser:                   newParser(),
+			Parser:                   p,
 		}),
 		source: source,
 		slots:  make(chan struct{}, atOnce),
