@@ -58,6 +58,7 @@ type Config struct {
 	History        *history.History         // one that somebody else runs, and keeps for HistoryKeep; nil means one of its own
 
 	Alertmanagers []*url.URL
+	Resend        time.Duration // how often Alertmanagers are told again of what fires; 0 means DefaultResend
 	Webhooks      []*Webhook
 }
 
@@ -71,6 +72,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	if cfg.HistoryBytes == 0 {
 		cfg.HistoryBytes = DefaultHistoryBytes
+	}
+	if cfg.Resend == 0 {
+		cfg.Resend = DefaultResend
 	}
 	a := &alerter{cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now, history: cfg.History}
 	if a.history == nil {
@@ -193,7 +197,10 @@ type turn struct {
 	stored    time.Time        // the time of the last record
 	known     map[string]Alert // the alerts of the last record
 	failing   map[string]bool  // the groups that failed by it
-	tell      func([]*Alert)
+	tell      func([]*Alert, []*Silence)
+
+	silences   []*Silence // as of the last round; nil before it
+	unreadable string     // what was said of those that can't be read
 }
 
 // work evaluates until ctx ends, or somebody else does.
@@ -213,19 +220,19 @@ func (a *alerter) work(ctx context.Context) error {
 		sinks.Wait() //nolint:errcheck // they return nothing
 	}()
 	t.tell = a.startSinks(ctx, &sinks)
-	if err := a.loaded(ctx); err != nil {
-		return err
-	}
 	a.mu.Lock()
 	groups := a.groups
 	a.mu.Unlock()
 	if err := t.restore(lane.Last(), groups); err != nil {
 		return err
 	}
+	t.tell(sorted(t.e.alerts), nil) // before anything that takes long: whoever hears nothing takes them for over
 	if err := t.rules.read(ctx, a.cfg.Bus); err != nil {
 		return err
 	}
-	t.tell(sorted(t.e.alerts)) // whoever hears nothing for long takes them for over
+	if err := a.loaded(ctx); err != nil {
+		return err
+	}
 	if err := t.look(ctx, groups); err != nil {
 		return err
 	}
@@ -311,7 +318,7 @@ func (t *turn) drop(groups []*Group) {
 		}
 		if alert.State == Firing {
 			alert.State, alert.ResolvedAt = Resolved, now
-			t.changes = append(t.changes, Change{*alert, now})
+			t.changes = append(t.changes, Change{Alert: *alert, At: now})
 		} else if alert.State == Pending || now.Sub(alert.ResolvedAt) >= told {
 			delete(t.e.alerts, key)
 		}
@@ -403,6 +410,12 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 	}
 	t.m.last.Set(float64(at.Unix()))
 	t.m.late.Set(max(0, t.now().Sub(at).Seconds()-behind.Seconds()))
+	if err := t.exemplify(ctx, groups, at); err != nil {
+		return err
+	}
+	if err := t.silence(ctx, at); err != nil {
+		return err
+	}
 	t.e.memory.forget(at.Add(-mostBack - catchUp).UnixMilli())
 	return t.store(ctx, at, groups)
 }
@@ -456,7 +469,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	}
 	known := map[string]Alert{} // but for what changes in each round
 	for _, alert := range alerts {
-		known[alert.key()] = Alert{Alert: proto.Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince}}
+		known[alert.key()] = Alert{Alert: proto.Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince, SilencedBy: alert.SilencedBy}}
 	}
 	failing := map[string]bool{}
 	for key, reason := range t.failed {
@@ -468,7 +481,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
 	if len(t.changes) == 0 && len(parts) == 0 && reflect.DeepEqual(known, t.known) && maps.Equal(failing, t.failing) && at.Sub(t.stored) < recordEvery {
-		t.tell(alerts)
+		t.tell(alerts, t.silences)
 		return nil
 	}
 	data, err := encodeRecord(&record)
@@ -495,7 +508,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())
 	}
 	t.changes, t.known, t.failing, t.stored = nil, known, failing, at
-	t.tell(alerts)
+	t.tell(alerts, t.silences)
 	return nil
 }
 

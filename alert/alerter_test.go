@@ -117,7 +117,7 @@ func (p *past) wasEvaluated() {
 
 func (p *past) config(c *bus.Conn, holder string) Config {
 	page, _ := url.Parse("http://weir.example.com/")
-	return Config{Bus: c, Holder: holder, Rules: []string{p.rules}, Page: page, ExternalLabels: map[string]string{"cluster": "eu"}}
+	return Config{Bus: c, Holder: holder, Resend: DefaultResend, Rules: []string{p.rules}, Page: page, ExternalLabels: map[string]string{"cluster": "eu"}}
 }
 
 // run runs an alerter until stop is called.

@@ -54,7 +54,8 @@ func newAlert(of proto.Alert) *Alert { return &Alert{of, labels.FromMap(of.Label
 // Change is an alert that begins to fire, or is over.
 type Change struct {
 	Alert
-	At time.Time // the time that was evaluated
+	At         time.Time // the time that was evaluated
+	Unsilenced bool      // it began to fire before, and is silenced no more
 }
 
 // evaluator works rules out, one time after the other, and has all state of them.
@@ -187,6 +188,7 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 	for key, a := range now {
 		if old := e.alerts[key]; old != nil && old.State != Resolved {
 			old.Value, old.Annotations, old.KeepFiringSince = a.Value, a.Annotations, time.Time{}
+			old.annotate()
 			continue
 		}
 		e.alerts[key] = a
@@ -199,7 +201,7 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 			continue
 		}
 		if a.advance(r, now[key] != nil, at) {
-			changes = append(changes, Change{*a, at})
+			changes = append(changes, Change{Alert: *a, At: at})
 		}
 		if a.State == Resolved && (a.FiredAt.IsZero() || at.Sub(a.ResolvedAt) >= told) {
 			delete(e.alerts, key)

@@ -204,7 +204,9 @@ func buckets(replicas int) []jetstream.KeyValueConfig {
 	}
 	leftOut := bucket(proto.BucketLeftOut)
 	leftOut.LimitMarkerTTL = markerTime
-	return []jetstream.KeyValueConfig{bucket(leaseBucket), leftOut}
+	silences := bucket(proto.BucketSilences)
+	silences.LimitMarkerTTL = markerTime
+	return []jetstream.KeyValueConfig{bucket(leaseBucket), leftOut, silences}
 }
 
 // Partitions reads the number of partitions of the install.
