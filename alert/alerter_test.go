@@ -117,7 +117,7 @@ func (p *past) wasEvaluated() {
 
 func (p *past) config(c *bus.Conn, holder string) Config {
 	page, _ := url.Parse("http://weir.example.com/")
-	return Config{Bus: c, Holder: holder, Rules: []string{p.rules}, Page: page, ExternalLabels: map[string]string{"cluster": "eu"}}
+	return Config{Bus: c, Holder: holder, Resend: DefaultResend, Rules: []string{p.rules}, Page: page, ExternalLabels: map[string]string{"cluster": "eu"}}
 }
 
 // run runs an alerter until stop is called.
@@ -139,7 +139,7 @@ func (p *past) caughtUp() bool {
 	if err != nil || len(last) == 0 {
 		return false
 	}
-	r, err := DecodeRecord(last[0].Data)
+	r, err := proto.DecodeAlertRecord(last[0].Data)
 	return err == nil && time.Since(r.Groups[p.rules+";shop"].Evaluated) < 5*time.Minute+90*time.Second
 }
 
@@ -148,7 +148,7 @@ func (p *past) events() (ids []string, data map[string]eventData) {
 	p.Helper()
 	data = map[string]eventData{}
 	for _, m := range bustest.ReadStored(p, p.server.URL, proto.StreamAlerts) {
-		if m.Subject == proto.SubjectAlertCommit {
+		if m.Subject == proto.SubjectAlertCommit || m.Subject == proto.SubjectAlertRules {
 			continue
 		}
 		var e eventData

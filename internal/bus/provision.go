@@ -85,7 +85,7 @@ func (l Layout) streams() []jetstream.StreamConfig {
 		sums.DenyDelete, sums.DenyPurge = true, true
 	}
 
-	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit)
+	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules)
 	alerts.AllowAtomicPublish = true
 	return []jetstream.StreamConfig{raw, enriched, latency, rollup, history, alerts}
 }
@@ -204,7 +204,9 @@ func buckets(replicas int) []jetstream.KeyValueConfig {
 	}
 	leftOut := bucket(proto.BucketLeftOut)
 	leftOut.LimitMarkerTTL = markerTime
-	return []jetstream.KeyValueConfig{bucket(leaseBucket), leftOut}
+	silences := bucket(proto.BucketSilences)
+	silences.LimitMarkerTTL = markerTime
+	return []jetstream.KeyValueConfig{bucket(leaseBucket), leftOut, silences}
 }
 
 // Partitions reads the number of partitions of the install.

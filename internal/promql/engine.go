@@ -35,7 +35,8 @@ type Engine struct {
 	own    *queryable // of latencies, nil if there are none
 	slots  chan struct{}
 
-	waiting atomic.Int64
+	waiting *atomic.Int64    // queries whose turn hasn't come
+	options promql.QueryOpts // nil for what is usual
 }
 
 // Result is a value with what is to be said of it.
@@ -85,11 +86,18 @@ func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Durat
 			Parser:                   p,
 		}),
 		source: source,
-		slots:  make(chan struct{}, atOnce),
+		slots:  make(chan struct{}, atOnce), waiting: new(atomic.Int64),
 	}
 }
 
 func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
+
+// Looking is the engine, but samples stand for what follows them as long as said.
+func (e *Engine) Looking(back time.Duration) *Engine {
+	other := *e
+	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
+	return &other
+}
 
 // Parse reads an expression; a mistake is a [*SyntaxError].
 func Parse(expr string) (parser.Expr, error) {
@@ -99,9 +107,9 @@ func Parse(expr string) (parser.Expr, error) {
 
 // Instant is an expression's value at a time.
 func (e *Engine) Instant(ctx context.Context, expr string, at time.Time) (*Result, error) {
-	q, err := e.engine.NewInstantQuery(ctx, e.source, nil, expr, at)
+	q, err := e.engine.NewInstantQuery(ctx, e.source, e.options, expr, at)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }
@@ -112,9 +120,9 @@ func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, ste
 	if to.Sub(from)/step > maxPoints {
 		return nil, tooManyPoints()
 	}
-	q, err := e.engine.NewRangeQuery(ctx, e.source, nil, expr, from, to, step)
+	q, err := e.engine.NewRangeQuery(ctx, e.source, e.options, expr, from, to, step)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }
@@ -151,7 +159,7 @@ func (e *Engine) turn(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return &LimitError{fmt.Sprintf("the query's time was up before its turn came, the limit: %d are worked on at once, others wait for up to %s: ask again later", cap(e.slots), maxTime), true}
+			return &LimitError{Reason: fmt.Sprintf("the query's time was up before its turn came, the limit: %d are worked on at once, others wait for up to %s: ask again later", cap(e.slots), maxTime), Timeout: true}
 		}
 		return ctx.Err()
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -38,6 +38,17 @@ func width(h *storage.SelectHints) int64 {
 
 // differences are the functions of a range for which a counter's start doesn't matter.
 var differences = []string{"rate", "increase", "irate", "delta", "idelta", "deriv", "resets", "changes"}
+
+// bucketsNamed reports whether classic buckets may be asked for, of which each is
+// a counter.
+func bucketsNamed(matchers []*labels.Matcher) bool {
+	for _, m := range matchers {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
+			return strings.HasSuffix(m.Value, suffixes[bucket])
+		}
+	}
+	return true
+}
 
 // queryable shows a source as Prometheus's storage.
 type queryable struct {
@@ -87,7 +98,7 @@ func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers
 	found, answer, err := q.find(ctx, Ask{
 		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
 		WidthNS:     width(hints) * int64(time.Millisecond),
-		Differences: slices.Contains(differences, hints.Func),
+		Differences: slices.Contains(differences, hints.Func) && !bucketsNamed(matchers),
 	}, matchers)
 	if err != nil {
 		return nil, nil, err
@@ -220,14 +231,14 @@ func (m *matching) all(l labels.Labels) bool {
 	return true
 }
 
-// bounds are the values of le, or "" alone.
+// bounds are the values of le, as Prometheus writes them, or "" alone.
 func (f form) bounds() []string {
 	if f.kind != bucket {
 		return []string{""}
 	}
 	var out []string
 	for _, b := range histogram.ClassicBounds() {
-		out = append(out, strconv.FormatFloat(b, 'g', -1, 64))
+		out = append(out, labels.FormatOpenMetricsFloat(b))
 	}
 	return append(out, "+Inf")
 }

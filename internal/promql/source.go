@@ -21,9 +21,9 @@ type Ask struct {
 	Wanted   func(*query.Key) bool // which series; it is called once for each
 	Losses   bool                  // losses are wanted too
 
-	// Differences says that only differences between samples matter, and whether
-	// there was anything before the first: a source may leave the rest out of
-	// Base if that costs it much.
+	// Differences says that only differences between samples matter, and how much
+	// there was before the first, since nothing is extrapolated to below zero: a
+	// source may leave the buckets out of Base if they cost it much.
 	Differences bool
 }
 

@@ -181,7 +181,7 @@ func (r *random) append(t *testing.T, app storage.Appender, key query.Key, part 
 		number(at, float64(sum.Count), name+"_count")
 		number(at, float64(sum.SumNS)/1e9, name+"_sum")
 		for b, bound := range bounds {
-			number(at, below[b], name+"_bucket", labels.BucketLabel, fmt.Sprint(bound))
+			number(at, below[b], name+"_bucket", labels.BucketLabel, labels.FormatOpenMetricsFloat(bound))
 		}
 	}
 }
@@ -222,7 +222,7 @@ var expressions = []string{
 	`max_over_time(sum by (workload) (rate(http_server_request_duration_seconds_count[1m]))[20m:30s])`,
 	`histogram_quantile(0.9137, sum(rate(http_server_request_duration_seconds[1m])))`,
 	`quantile_over_time(0.9, histogram_quantile(0.9137, sum(rate(http_server_request_duration_seconds[2m])))[10m:1m])`,
-	`sum by (le) (increase(http_server_request_duration_seconds_bucket{le=~"0.1|1|\\+Inf"}[5m]))`,
+	`sum by (le) (increase(http_server_request_duration_seconds_bucket{le=~"0.1|1.0|\\+Inf"}[5m]))`,
 	`resets(http_server_request_duration_seconds[1h])`,
 	`count by (__name__) ({workload="w1"})`,
 	`absent(http_server_request_duration_seconds{workload="none"})`,
