@@ -222,6 +222,10 @@ func TestSums(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "only a sum of rates") {
 		t.Error(err)
 	}
+	_, err = promql.New(source, 1).Instant(t.Context(), `count_over_time({__weir_sum__="sum(rate(http_server_request_duration_seconds[5m]))"}[24h:1ms])`, end)
+	if err == nil || !strings.Contains(err.Error(), "11000 points, the limit") {
+		t.Error(err)
+	}
 }
 
 func TestNames(t *testing.T) {
