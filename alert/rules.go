@@ -139,9 +139,9 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 	return groups, nil
 }
 
-// recorded reports what names the rules of all groups record, and how far back
+// recordedNames reports what names the rules of all groups record, and how far back
 // their expressions look at these.
-func recorded(groups []*Group) (names map[string]bool, back time.Duration) {
+func recordedNames(groups []*Group) (names map[string]bool, back time.Duration) {
 	names = map[string]bool{}
 	for _, g := range groups {
 		for _, r := range g.Rules {

@@ -72,7 +72,7 @@ func (f *Follower) read(ctx context.Context) error {
 			return true
 		}
 		for i := range samples {
-			if f.Add(samples[i].Labels, r.TimeNS/int64(time.Millisecond), samples[i].F, samples[i].H) != nil {
+			if _, err := f.Add(samples[i].Labels, r.TimeNS/int64(time.Millisecond), samples[i].F, samples[i].H); err != nil {
 				f.refused.Add(1)
 			}
 		}

@@ -38,8 +38,8 @@ func NewMemory(limit int) *Memory {
 }
 
 // Add adds a sample, a histogram or else a number, at a time in unix
-// milliseconds. One that isn't later than those that its series has changes nothing.
-func (m *Memory) Add(of labels.Labels, t int64, f float64, h *histogram.FloatHistogram) error {
+// milliseconds. One that isn't later than those that its series has isn't added.
+func (m *Memory) Add(of labels.Labels, t int64, f float64, h *histogram.FloatHistogram) (added bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name := of.Get(model.MetricNameLabel)
@@ -49,7 +49,7 @@ func (m *Memory) Add(of labels.Labels, t int64, f float64, h *histogram.FloatHis
 		s = &series{labels: of, last: math.MinInt64}
 	}
 	if t <= s.last {
-		return nil
+		return false, nil
 	}
 	if m.bytes >= m.next {
 		m.shrink()
@@ -57,7 +57,7 @@ func (m *Memory) Add(of labels.Labels, t int64, f float64, h *histogram.FloatHis
 	}
 	if s.chunks == nil {
 		if m.bytes >= m.limit {
-			return ErrFull
+			return false, ErrFull
 		}
 		if m.names[name] == nil {
 			m.names[name] = map[string]*series{}
@@ -68,11 +68,8 @@ func (m *Memory) Add(of labels.Labels, t int64, f float64, h *histogram.FloatHis
 	grown, err := s.add(t, f, h)
 	m.bytes += grown
 	m.more++
-	return err
+	return err == nil, err
 }
-
-// End ends a series: it has no value from a time on.
-func (m *Memory) End(of labels.Labels, t int64) error { return m.Add(of, t, staleMarker, nil) }
 
 var staleMarker = math.Float64frombits(value.StaleNaN)
 
@@ -85,7 +82,7 @@ func (m *Memory) shrink() {
 			oldest, newest = min(oldest, s.chunks[0].to), max(newest, s.last)
 		}
 	}
-	before := oldest + (newest-oldest)/16 + 1
+	before := min(newest, oldest+(newest-oldest)/16+1)
 	m.forget(before)
 	m.begin = max(m.begin, before)
 }

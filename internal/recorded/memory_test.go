@@ -111,11 +111,11 @@ func TestSamples(t *testing.T) {
 				s.F, s.H = 0, randomHistogram()
 			}
 			want[of.String()] = append(want[of.String()], sample{at, s.F, s.H})
-			if err := m.Add(of, at, s.F, s.H); err != nil {
-				t.Fatal(err)
+			if added, err := m.Add(of, at, s.F, s.H); err != nil || !added {
+				t.Fatal(added, err)
 			}
-			if err := m.Add(of, at-rand.Int64N(2), 1e9, nil); err != nil { // the first counts
-				t.Fatal(err)
+			if added, err := m.Add(of, at-rand.Int64N(2), 1e9, nil); err != nil || added { // the first counts
+				t.Fatal(added, err)
 			}
 			messages, err := Encode("f;g", time.UnixMilli(at+7), 7*time.Millisecond, []Sample{s})
 			if err != nil {
@@ -131,7 +131,7 @@ func TestSamples(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, s := range all {
-					if err := again.Add(s.Labels, r.TimeNS/1e6, s.F, s.H); err != nil {
+					if _, err := again.Add(s.Labels, r.TimeNS/1e6, s.F, s.H); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -159,7 +159,7 @@ func TestAddedWhileRead(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := range int64(50_000) {
-			if err := m.Add(of, i+1, float64(i+1), nil); err != nil {
+			if _, err := m.Add(of, i+1, float64(i+1), nil); err != nil {
 				t.Error(err)
 			}
 		}
@@ -185,7 +185,7 @@ func TestBounded(t *testing.T) {
 	m := NewMemory(limit)
 	for at := range int64(2000) {
 		for n := range 200 {
-			if err := m.Add(labels.FromStrings("__name__", "a", "n", fmt.Sprint(n)), at*1000, rand.Float64(), nil); err != nil {
+			if _, err := m.Add(labels.FromStrings("__name__", "a", "n", fmt.Sprint(n)), at*1000, rand.Float64(), nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -205,7 +205,7 @@ func TestBounded(t *testing.T) {
 	}
 	var err error
 	for n := 0; n < 10_000 && err == nil; n++ {
-		err = m.Add(labels.FromStrings("__name__", "b", "n", fmt.Sprint(n)), 2000_000, 1, nil)
+		_, err = m.Add(labels.FromStrings("__name__", "b", "n", fmt.Sprint(n)), 2000_000, 1, nil)
 	}
 	if !errors.Is(err, ErrFull) {
 		t.Error(err)

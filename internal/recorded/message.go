@@ -13,13 +13,17 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// Sample is one of a rule's series at a time. As [Memory.End] has it, a number
-// that is the stale marker ends the series.
+// Sample is one of a rule's series at a time: a number or a histogram, or its end.
 type Sample struct {
 	Rule   string // its ID
 	Labels labels.Labels
 	F      float64
 	H      *histogram.FloatHistogram
+}
+
+// Ending is the end of a series: it has no value from then on.
+func Ending(rule string, of labels.Labels) Sample {
+	return Sample{Rule: rule, Labels: of, F: staleMarker}
 }
 
 // Ends reports whether a sample ends its series.

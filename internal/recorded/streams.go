@@ -41,7 +41,8 @@ func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storag
 	err := Read(ctx, q.conn, ReadConfig{Since: time.UnixMilli(max(since, 0)).Add(-early)}, func(_ *bus.Message, r *proto.Recorded, samples []Sample, err error) bool {
 		for i := range samples {
 			if s := &samples[i]; matches(s.Labels, matchers) {
-				err = errors.Join(err, of.Add(s.Labels, r.TimeNS/int64(time.Millisecond), s.F, s.H))
+				_, full := of.Add(s.Labels, r.TimeNS/int64(time.Millisecond), s.F, s.H)
+				err = errors.Join(err, full)
 			}
 		}
 		failed = err
