@@ -427,10 +427,11 @@ func TestFiles(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for text, want := range map[string]string{
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: sum(rate(x[5m])\n":             "rules.yaml:5:11: group \"a\", rule 1, \"X\": could not parse expression: 1:16: parse error: unclosed left parenthesis",
-		"groups:\n- name: a\n  rulez: []\n":                                                   "line 3: field rulez not found",
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    for: soon\n":            `not a valid duration string: "soon"`,
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    labels: {a: '{{ .B'}\n": `template`,
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: sum(rate(x[5m])\n":                                                        "rules.yaml:5:11: group \"a\", rule 1, \"X\": could not parse expression: 1:16: parse error: unclosed left parenthesis",
+		"groups:\n- name: a\n  rulez: []\n":                                                                                              "line 3: field rulez not found",
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    for: soon\n":                                                       `not a valid duration string: "soon"`,
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    labels: {a: '{{ .B'}\n":                                            `template`,
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n  - record: http_server_request_duration_seconds_count\n    expr: x\n": "rules.yaml:6:13: group \"a\", rule 2, \"http_server_request_duration_seconds_count\": this is the name of one of Weir's own metrics: record another",
 		"nothing: here\n": "field nothing not found",
 	} {
 		if _, err := Parse("rules.yaml", []byte(text), time.Minute); err == nil || !strings.Contains(err.Error(), want) {

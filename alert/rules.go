@@ -14,6 +14,9 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/weirstream/weir/internal/promql"
 )
 
 // lookback is how long a sample stands for what follows it, as in Prometheus.
@@ -103,6 +106,9 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 	if read == nil || len(read.Groups) == 0 && len(bytes.TrimSpace(data)) > 0 {
 		return nil, fmt.Errorf("%s: it has no rule groups: expected `groups:` with a list", file)
 	}
+	if err := clashes(file, data, read); err != nil {
+		return nil, err
+	}
 	var groups []*Group
 	for _, g := range read.Groups {
 		group := &Group{File: file, Name: g.Name, Interval: time.Duration(g.Interval), Limit: g.Limit}
@@ -137,6 +143,35 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 		groups = append(groups, group)
 	}
 	return groups, nil
+}
+
+// clashes says which rules record a name that one of Weir's own metrics has: an
+// expression couldn't tell them apart.
+func clashes(file string, data []byte, read *rulefmt.RuleGroups) error {
+	var places struct {
+		Groups []struct {
+			Rules []struct {
+				Record yaml.Node `yaml:"record"`
+			} `yaml:"rules"`
+		} `yaml:"groups"`
+	}
+	var wrong []error
+	for i, g := range read.Groups {
+		for j, r := range g.Rules {
+			if !promql.Owns(r.Record) {
+				continue
+			}
+			if places.Groups == nil {
+				if err := yaml.Unmarshal(data, &places); err != nil { // it was read before
+					return fmt.Errorf("%s: %w", file, err)
+				}
+			}
+			at := places.Groups[i].Rules[j].Record
+			wrong = append(wrong, fmt.Errorf("%s:%d:%d: group %q, rule %d, %q: this is the name of one of Weir's own metrics: record another",
+				file, at.Line, at.Column, g.Name, j+1, r.Record))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // recordedNames reports what names the rules of all groups record, and how far back

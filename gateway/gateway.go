@@ -13,6 +13,7 @@ import (
 	"github.com/weirstream/weir/gateway/export"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/internal/status"
 )
 
@@ -29,6 +30,8 @@ type Config struct {
 	CacheBytes int
 	// History is one that somebody else runs; nil means one of its own.
 	History *history.History
+	// RecordedBytes bounds what rules recorded in memory; 0 is recorded.DefaultBytes.
+	RecordedBytes int
 	// OTLP says what is sent to whom; the zero value sends nothing.
 	OTLP export.OTLP
 	// Ready says whether the rest of this process works, nil if there is none.
@@ -42,6 +45,7 @@ const DefaultCacheBytes = 256 << 20
 type gateway struct {
 	bus      *bus.Conn
 	history  *history.History
+	recorded *recorded.Follower
 	tap      *tap
 	exporter *export.Exporter
 	answers  *answers
@@ -60,7 +64,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	g := &gateway{
 		bus: cfg.Bus, history: cfg.History, tap: newTap(cfg.Bus, log), answers: newAnswers(),
-		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
+		recorded: recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log),
+		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
 	var err error
 	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP}, log); err != nil {
@@ -78,6 +83,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if own {
 		work.Go(func() error { return g.history.Run(ctx) })
 	}
+	work.Go(func() error { return g.recorded.Run(ctx) })
 	work.Go(func() error { return g.tap.run(ctx) })
 	work.Go(func() error { return g.exporter.Run(ctx) })
 	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
@@ -123,6 +129,10 @@ func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
 			func() float64 { return float64(g.bus.Stats().Foreign + g.history.Foreign(g.bus)) }),
 		prometheus.NewCounterFunc(counter("undecodable_messages_total", "Messages of WEIR_LATENCY that could not be read."),
 			func() float64 { return float64(g.history.Undecodable()) }),
+		prometheus.NewCounterFunc(counter("recorded_skipped_total", "Messages of WEIR_RECORDED that could not be read, and samples of it that there was no room for."),
+			func() float64 { return float64(g.recorded.Undecodable() + g.recorded.Refused()) }),
+		gauge("recorded_bytes", "What rules recorded, in memory.", func() float64 { return float64(g.recorded.State().Bytes) }),
+		gauge("recorded_series", "Series that rules recorded, in memory.", func() float64 { return float64(g.recorded.State().Series) }),
 		gauge("viewers", "Viewers connected now.", func() float64 { return float64(g.viewers.Load()) }),
 		gauge("followers", "Viewers that follow single requests now.", func() float64 { return float64(g.tap.count()) }),
 		gauge("cache_bytes", "History in memory.", func() float64 { return float64(g.self().CacheBytes) }),

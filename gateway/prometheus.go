@@ -56,7 +56,7 @@ func success(data any) *promData { return &promData{Status: "success", Data: dat
 
 func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	methods := []string{http.MethodGet, http.MethodPost} // a question may be too long for an address
-	a := &promAPI{g, promql.New(g.history, maxQueries), newAnswers()}
+	a := &promAPI{g, promql.NewBeside(g.history, g.recorded, maxQueries), newAnswers()}
 	for path, answer := range map[string]func(*http.Request) (*promData, error){
 		"query":               a.query,
 		"query_range":         a.queryRange,
@@ -93,7 +93,7 @@ func (a *promAPI) serve(w http.ResponseWriter, r *http.Request, kind string, ans
 	}
 	_, changes := a.history.Changed()
 	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
-	key := fmt.Sprintf("%d %d %s?%s", changes, window, r.URL.Path, r.Form.Encode())
+	key := fmt.Sprintf("%d %d %d %s?%s", changes, a.recorded.Changes(), window, r.URL.Path, r.Form.Encode())
 	body, err := a.shared.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
 		d, err := answer(r.WithContext(ctx))
 		if err != nil {
@@ -298,6 +298,9 @@ func (a *promAPI) metadata(r *http.Request) (*promData, error) {
 		return nil, err
 	}
 	metrics := promql.Metrics()
+	for _, name := range a.recorded.Names() {
+		metrics[name] = promql.Recorded
+	}
 	out := map[string][]promql.Metadata{}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
 		if only := r.Form.Get("metric"); (only == "" || only == name) && (most <= 0 || len(out) < most) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -111,7 +112,7 @@ func (a *app) query(ctx context.Context, f *queryFlags, expr string) error {
 		return err
 	}
 	defer c.Close()
-	engine := promql.New(promql.Streams{Conn: c, Now: now}, 1)
+	engine := promql.NewBeside(promql.Streams{Conn: c, Now: now}, recorded.Streams{Conn: c}, 1)
 	var r *promql.Result
 	if q.course {
 		r, err = engine.Range(ctx, expr, q.interval.From(), q.interval.To(), q.step)

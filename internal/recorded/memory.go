@@ -121,9 +121,15 @@ func (m *Memory) reset() {
 	m.more++
 }
 
+// Changes is another number when there is something new.
+func (m *Memory) Changes() uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.more
+}
+
 // State is how much a memory holds.
 type State struct {
-	Change uint64 // another number: there is something new
 	Series int
 	Bytes  int
 }
@@ -132,7 +138,7 @@ type State struct {
 func (m *Memory) State() State {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	s := State{Change: m.more, Bytes: m.bytes}
+	s := State{Bytes: m.bytes}
 	for _, all := range m.names {
 		s.Series += len(all)
 	}
