@@ -47,7 +47,7 @@ course until then. The metrics are
 and, for rules and dashboards that know no native histograms, _bucket, _count and
 _sum of each. Labels are namespace, workload, workload_kind, peer_workload,
 http_request_method, http_route, http_response_status_code, error_type and
-others; docs/promql.md has them all.
+others; docs/promql.md has them all. What rules record is there under its names.
 
 Counters have a sample at the end of each window: every 10 s in the last quarter
 of an hour, every minute before, if the range needs them that fine. A window is

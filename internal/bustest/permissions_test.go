@@ -363,6 +363,8 @@ var allowed = map[string]string{
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
 	"weir.alert.critical.slow":       "alerter",
 	"weir.alert-commit":              "alerter",
+	"weir.recorded.shop":             "alerter",
+	"weir.recorded-commit":           "alerter",
 	"$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
 	"$KV.WEIR_LEFT_OUT.install.retired":                                     "provisioner",
@@ -382,6 +384,7 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.INFO.WEIR_ROLLUP":    "aggregator alerter provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_HISTORY":   "alerter provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_RECORDED":  "alerter provisioner subscriber events",
 	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator alerter provisioner",
 
 	"$JS.API.STREAM.INFO.KV_WEIR_LEFT_OUT":                               "enricher provisioner",
@@ -395,6 +398,7 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.MSG.GET.WEIR_ROLLUP":   "aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_HISTORY":  "aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_ALERTS":   "alerter",
+	"$JS.API.STREAM.MSG.GET.WEIR_RECORDED": "alerter",
 
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.p00.*":          "enricher events",
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.>":              "events",
@@ -410,6 +414,8 @@ var allowed = map[string]string{
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history-commit": "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history.>":      "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c":                     "alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RECORDED.c.weir.recorded.*":    "alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RECORDED.c":                    "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-commit":    "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert.>":         "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c":                      "subscriber events",
@@ -424,6 +430,7 @@ var allowed = map[string]string{
 func init() {
 	for stream, readers := range map[string]string{
 		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "aggregator alerter subscriber events", "WEIR_ROLLUP": "aggregator alerter subscriber events", "WEIR_HISTORY": "alerter subscriber events",
+		"WEIR_RECORDED": "alerter subscriber events",
 	} {
 		allowed["$JS.API.CONSUMER.MSG.NEXT."+stream+".c"] = readers
 		allowed["$JS.API.CONSUMER.DELETE."+stream+".c"] = readers
@@ -442,13 +449,13 @@ func init() {
 	} {
 		allowed[subject] = users
 	}
-	for _, stream := range streams[:8] {
+	for _, stream := range streams[:9] {
 		allowed["$JS.API.STREAM.CREATE."+stream] = "provisioner"
 		allowed["$JS.API.STREAM.UPDATE."+stream] = "provisioner"
 	}
 }
 
-var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ROLLUP", "WEIR_HISTORY", "WEIR_ALERTS", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "OTHER"}
+var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ROLLUP", "WEIR_HISTORY", "WEIR_ALERTS", "WEIR_RECORDED", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "OTHER"}
 
 // subjects are all that there are to publish to: allowed to somebody, or to nobody.
 func subjects() []string {
@@ -460,7 +467,7 @@ func subjects() []string {
 		for _, verb := range []string{"CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"} {
 			all = append(all, "$JS.API.CONSUMER."+verb+"."+s+".c")
 		}
-		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "weir.alert.>", "$KV.>", ">"} {
+		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "weir.alert.>", "weir.recorded.*", "weir.recorded.>", "$KV.>", ">"} {
 			all = append(all, "$JS.API.CONSUMER.CREATE."+s+".c."+filter)
 		}
 		all = append(all, "$JS.API.CONSUMER.LIST."+s, "$JS.API.CONSUMER.NAMES."+s,
@@ -469,7 +476,7 @@ func subjects() []string {
 	}
 	all = append(all,
 		"weir.raw.p00", "weir.raw.p00.node1.more", "weir.enriched.p00.more", "weir.commit.p00.more", "weir.live.latency.shop.cart",
-		"weir.alert.critical", "weir.alert.critical.slow.more", "weir.api.other.more", "weir.other", "other",
+		"weir.alert.critical", "weir.alert.critical.slow.more", "weir.recorded.shop.more", "weir.api.other.more", "weir.other", "other",
 		"$KV.WEIR_LEASES.other.p00", "$KV.WEIR_LEFT_OUT.node1.more", "$KV.WEIR_LEFT_OUT", "$KV.WEIR_LEASES.enricher", "$KV.OTHER.enricher.p00",
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
 		"$JS.API.ACCOUNT.PURGE.x", "$JS.API.ACCOUNT.STREAM.MOVE.x.WEIR_RAW", "$JS.API.OTHER",
