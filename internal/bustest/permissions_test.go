@@ -22,6 +22,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/aggregator"
@@ -32,6 +33,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -126,6 +128,8 @@ groups:
 - name: requests
   interval: 10s
   rules:
+  - record: requests:count
+    expr: count(http_server_request_duration_seconds)
   - alert: Fires
     expr: count(http_server_request_duration_seconds) > 0
     labels: {severity: page}
@@ -190,6 +194,16 @@ groups:
 			record, err := alert.DecodeRecord(last[0].Data)
 			if err != nil || len(record.Alerts) == 0 || record.Groups[rules+";requests"].Error != "" {
 				t.Errorf("%s reads that %+v: %v", user, record, err)
+			}
+			names := map[string]bool{}
+			err = recorded.Read(t.Context(), conns[user], recorded.ReadConfig{}, func(_ *bus.Message, _ *proto.Recorded, samples []recorded.Sample, err error) bool {
+				for _, s := range samples {
+					names[s.Labels.Get(labels.MetricName)] = true
+				}
+				return err == nil
+			})
+			if err != nil || !names["requests:count"] || !names["ALERTS"] {
+				t.Errorf("%s reads that rules recorded %v: %v", user, names, err)
 			}
 		}
 	}
@@ -467,7 +481,7 @@ func subjects() []string {
 		for _, verb := range []string{"CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"} {
 			all = append(all, "$JS.API.CONSUMER."+verb+"."+s+".c")
 		}
-		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "weir.alert.>", "weir.recorded.*", "weir.recorded.>", "$KV.>", ">"} {
+		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "weir.alert.>", "weir.recorded.*", "$KV.>", ">"} {
 			all = append(all, "$JS.API.CONSUMER.CREATE."+s+".c."+filter)
 		}
 		all = append(all, "$JS.API.CONSUMER.LIST."+s, "$JS.API.CONSUMER.NAMES."+s,
