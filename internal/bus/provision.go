@@ -25,7 +25,7 @@ const (
 	defaultRollupBytes   = 1 << 30
 	defaultHistoryBytes  = 256 << 20
 	alertBytes           = 64 << 20
-	recordedBytes        = 256 << 20
+	recordedBytes        = 384 << 20
 	bucketBytes          = 16 << 20
 )
 

@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/prometheus/model/value"
 )
 
-// DefaultBytes bounds the samples in memory: about four days of 400 series that
-// are recorded twice a minute.
+// DefaultBytes bounds the samples in memory: four days of 600 series that are
+// recorded twice a minute, if a sample takes nine bytes.
 const DefaultBytes = 64 << 20
 
 // ErrFull says that there is no room for more series: what is kept of each is
