@@ -132,7 +132,7 @@ func (p *past) wasEvaluated() {
 
 func (p *past) config(c *bus.Conn, holder string) Config {
 	page, _ := url.Parse("http://weir.example.com/")
-	return Config{Bus: c, Holder: holder, Rules: []string{p.rules}, Page: page, ExternalLabels: map[string]string{"cluster": "eu"}}
+	return Config{Bus: c, Holder: holder, Resend: DefaultResend, Rules: []string{p.rules}, Page: page, ExternalLabels: map[string]string{"cluster": "eu"}}
 }
 
 // run runs an alerter until stop is called.
@@ -164,7 +164,7 @@ func (p *past) events() (ids []string, data map[string]eventData) {
 	p.Helper()
 	data = map[string]eventData{}
 	for _, m := range bustest.ReadStored(p, p.server.URL, proto.StreamAlerts) {
-		if m.Subject == proto.SubjectAlertCommit {
+		if m.Subject == proto.SubjectAlertCommit || m.Subject == proto.SubjectAlertRules {
 			continue
 		}
 		var e eventData

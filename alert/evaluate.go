@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/proto"
 )
 
 const (
@@ -36,51 +35,27 @@ const (
 )
 
 // State of an alert.
-type State string
+type State = proto.AlertState
 
 const (
-	Pending  State = "pending"
-	Firing   State = "firing"
-	Resolved State = "resolved"
+	Pending  = proto.AlertPending
+	Firing   = proto.AlertFiring
+	Resolved = proto.AlertResolved
 )
 
 // Alert is one series of an alerting rule that has a value, or had one lately.
 type Alert struct {
-	Group           string            `json:"group"`
-	Rule            string            `json:"rule"` // its ID
-	State           State             `json:"state"`
-	Labels          map[string]string `json:"labels"`
-	Annotations     map[string]string `json:"annotations,omitempty"`
-	Value           number            `json:"value"`
-	ActiveAt        time.Time         `json:"active_at"`                  // since when the expression has a value
-	FiredAt         time.Time         `json:"fired_at,omitzero"`          // zero while it is pending
-	KeepFiringSince time.Time         `json:"keep_firing_since,omitzero"` // when the expression lost its value while it fired
-	ResolvedAt      time.Time         `json:"resolved_at,omitzero"`
-
-	labels labels.Labels
+	proto.Alert
+	labels labels.Labels // the same as Labels
 }
 
-// number is written as JSON also where JSON has no such number: "NaN", "+Inf".
-type number float64
-
-func (n number) MarshalJSON() ([]byte, error) {
-	text := strconv.FormatFloat(float64(n), 'g', -1, 64)
-	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
-		text = strconv.Quote(text)
-	}
-	return []byte(text), nil
-}
-
-func (n *number) UnmarshalJSON(b []byte) error {
-	f, err := strconv.ParseFloat(strings.Trim(string(b), `"`), 64)
-	*n = number(f)
-	return err
-}
+func newAlert(of proto.Alert) *Alert { return &Alert{of, labels.FromMap(of.Labels)} }
 
 // Change is an alert that begins to fire, or is over.
 type Change struct {
 	Alert
-	At time.Time // the time that was evaluated
+	At         time.Time // the time that was evaluated
+	Unsilenced bool      // it began to fire before, and is silenced no more
 }
 
 // evaluator works rules out, one time after the other, and has all state of them.
@@ -90,6 +65,7 @@ type evaluator struct {
 	external map[string]string // labels of all alerts and of what is told to others
 	url      *url.URL          // of the page
 	alerts   map[string]*Alert
+	failed   map[string]map[string]string        // why rules failed in their last evaluation, by group and ID
 	last     map[string]map[string]labels.Labels // series that a rule gave last, by ruleKey: they end if it gives them no more
 	sizes    map[string]int                      // of what a rule recorded last, by ruleKey
 	samples  []recorded.Sample                   // of the group that is evaluated: what is to be stored
@@ -105,7 +81,7 @@ func newEvaluator(source promql.Source, external map[string]string, page *url.UR
 	}
 	return &evaluator{
 		engine: promql.With(source, m, subqueryStep), memory: m, external: external, url: page, alerts: map[string]*Alert{},
-		last: map[string]map[string]labels.Labels{}, sizes: map[string]int{},
+		failed: map[string]map[string]string{}, last: map[string]map[string]labels.Labels{}, sizes: map[string]int{},
 	}
 }
 
@@ -114,6 +90,8 @@ func newEvaluator(source promql.Source, external map[string]string, page *url.UR
 // nothing is, comes first: it isn't recorded again.
 func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time, known *round) (changes []Change, failed error) {
 	e.samples = nil
+	reasons := map[string]string{}
+	e.failed[g.Key()] = reasons
 	for _, r := range g.Rules {
 		of, err := e.rule(ctx, g, r, at, known)
 		if ctx.Err() != nil {
@@ -121,6 +99,7 @@ func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time, known 
 		}
 		changes = append(changes, of...)
 		if err != nil {
+			reasons[r.ID] = err.Error()
 			failed = errors.Join(failed, fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err))
 		}
 	}
@@ -280,6 +259,7 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 	for key, a := range now {
 		if old := e.alerts[key]; old != nil && old.State != Resolved {
 			old.Value, old.Annotations, old.KeepFiringSince = a.Value, a.Annotations, time.Time{}
+			old.annotate()
 			continue
 		}
 		e.alerts[key] = a
@@ -292,7 +272,7 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 			continue
 		}
 		if a.advance(r, now[key] != nil, at) {
-			changes = append(changes, Change{*a, at})
+			changes = append(changes, Change{Alert: *a, At: at})
 		}
 		if a.State == Resolved && (a.FiredAt.IsZero() || at.Sub(a.ResolvedAt) >= told) {
 			delete(e.alerts, key)
@@ -392,8 +372,7 @@ func (e *evaluator) expand(ctx context.Context, g *Group, r *Rule, s prom.Sample
 	if size > maxLabels {
 		return nil, fmt.Errorf("the labels of an alert have %d bytes, at most %d are allowed", size, maxLabels)
 	}
-	a := &Alert{Group: g.Key(), Rule: r.ID, State: Pending, Value: number(s.F), ActiveAt: at, labels: b.Labels()}
-	a.Labels = a.labels.Map()
+	a := newAlert(proto.Alert{Group: g.Key(), Rule: r.ID, State: Pending, Value: proto.Number(s.F), ActiveAt: at, Labels: b.Labels().Map()})
 	for k, v := range r.Annotations {
 		if a.Annotations == nil {
 			a.Annotations = map[string]string{}

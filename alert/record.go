@@ -15,30 +15,16 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// recordVersion is the version of [Record].
-const recordVersion = 1
-
 // Record is all that an alerter knows after a round. It is the last message of
 // each batch in WEIR_ALERTS, and the alerter's only state.
-type Record struct {
-	V       int                    `json:"v"`
-	Cluster string                 `json:"cluster,omitempty"`
-	Time    time.Time              `json:"time"`   // that was evaluated last
-	Groups  map[string]GroupRecord `json:"groups"` // by file;name
-	Alerts  []*Alert               `json:"alerts"` // pending, firing, and resolved of late
-}
+type Record = proto.AlertRecord
 
 // GroupRecord is how far a group was evaluated.
-type GroupRecord struct {
-	Evaluated time.Time `json:"evaluated"`
-	Interval  float64   `json:"interval_s"`
-	Rules     int       `json:"rules"`
-	Error     string    `json:"error,omitempty"` // of the last evaluation
-}
+type GroupRecord = proto.AlertGroup
 
-// encode is the record as JSON. If that is too much for a message it is without
-// annotations, which the next evaluation of each rule gives again.
-func (r *Record) encode() ([]byte, error) {
+// encodeRecord writes a record as JSON. If that is too much for a message it is
+// without annotations, which the next evaluation of each rule gives again.
+func encodeRecord(r *Record) ([]byte, error) {
 	data, err := json.Marshal(r)
 	if err != nil || len(data) <= proto.MaxMessageBytes {
 		return data, err
@@ -53,34 +39,8 @@ func (r *Record) encode() ([]byte, error) {
 	return json.Marshal(short)
 }
 
-// DecodeRecord reads what [Record] is as JSON.
-func DecodeRecord(data []byte) (*Record, error) {
-	r := new(Record)
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("read the alerter's record: %w", err)
-	}
-	if r.V != recordVersion {
-		return nil, fmt.Errorf("read the alerter's record: version %d, this program knows %d", r.V, recordVersion)
-	}
-	for _, a := range r.Alerts {
-		a.labels = labels.FromMap(a.Labels)
-	}
-	return r, nil
-}
-
 // eventData is a CloudEvent's data.
-type eventData struct {
-	Status      string            `json:"status"` // firing or resolved
-	Labels      map[string]string `json:"labels"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Value       number            `json:"value"`
-	StartsAt    time.Time         `json:"startsAt"`
-	EndsAt      time.Time         `json:"endsAt,omitzero"`
-	Rule        string            `json:"rule"`
-	Group       string            `json:"group"`
-	Page        string            `json:"generatorURL,omitempty"`
-	Fingerprint string            `json:"fingerprint"`
-}
+type eventData = proto.AlertChange
 
 // event is a change as a CloudEvent in NATS's binary mode: its attributes are
 // headers, its data is JSON. The same change has the same id, whoever finds it.
@@ -89,6 +49,7 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 	data, err := json.Marshal(eventData{
 		Status: string(c.State), Labels: withExternal(c.Labels, external), Annotations: c.Annotations, Value: c.Value,
 		StartsAt: c.FiredAt, EndsAt: c.ResolvedAt, Rule: c.Rule, Group: c.Group, Page: c.pageURL(page), Fingerprint: fingerprint,
+		Silenced: c.Untold,
 	})
 	if err != nil {
 		return bus.Part{}, err
@@ -96,6 +57,10 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 	source := "/weir"
 	if cluster != "" {
 		source += "/" + cluster
+	}
+	what := string(c.State)
+	if c.Unsilenced {
+		what = "unsilenced"
 	}
 	severity := c.Labels["severity"]
 	if severity == "" {
@@ -106,9 +71,9 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 		Data:    data,
 		Header: map[string]string{
 			"ce-specversion": "1.0",
-			"ce-type":        "io.weir.alert." + string(c.State),
+			"ce-type":        "io.weir.alert." + what,
 			"ce-source":      source,
-			"ce-id":          fmt.Sprintf("%s-%d-%s", fingerprint, c.FiredAt.Unix(), c.State),
+			"ce-id":          fmt.Sprintf("%s-%d-%s", fingerprint, c.FiredAt.Unix(), what),
 			"ce-time":        c.At.UTC().Format(time.RFC3339),
 			"ce-subject":     c.Labels[labels.AlertName],
 			"content-type":   "application/json",
@@ -165,5 +130,14 @@ func sorted(alerts map[string]*Alert) []*Alert {
 		}
 		return labels.Compare(a.labels, b.labels)
 	})
+	return out
+}
+
+// wire is alerts as messages have them.
+func wire(alerts []*Alert) []*proto.Alert {
+	out := []*proto.Alert{} // not null
+	for _, a := range alerts {
+		out = append(out, &a.Alert)
+	}
 	return out
 }

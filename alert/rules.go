@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/proto"
 )
 
 // lookback is how long a sample stands for what follows it, as in Prometheus.
@@ -34,6 +35,8 @@ type Group struct {
 	Offset   time.Duration // query_offset
 	Limit    int           // of what a rule may give; 0 for none
 	Rules    []*Rule
+
+	Objective *proto.Objective // that they were made of; nil if they weren't
 }
 
 // Key names a group: it is the same after a restart.

@@ -13,6 +13,7 @@ import (
 	"github.com/weirstream/weir/gateway/export"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/internal/status"
 )
@@ -46,6 +47,8 @@ type gateway struct {
 	bus      *bus.Conn
 	history  *history.History
 	recorded *recorded.Follower
+	alerts   *alerts
+	budgets  *promql.Engine // apart from those of others, which may take long
 	tap      *tap
 	exporter *export.Exporter
 	answers  *answers
@@ -63,7 +66,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		cfg.History = history.New(history.Config{Bus: cfg.Bus, Bytes: cmp.Or(cfg.CacheBytes, DefaultCacheBytes)}, log)
 	}
 	g := &gateway{
-		bus: cfg.Bus, history: cfg.History, tap: newTap(cfg.Bus, log), answers: newAnswers(),
+		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), budgets: promql.New(cfg.History, 1), tap: newTap(cfg.Bus, log), answers: newAnswers(),
 		recorded: recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log),
 		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
@@ -85,9 +88,17 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	work.Go(func() error { return g.recorded.Run(ctx) })
 	work.Go(func() error { return g.tap.run(ctx) })
+	work.Go(func() error { return g.alerts.run(ctx) })
 	work.Go(func() error { return g.exporter.Run(ctx) })
 	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
 	return work.Wait()
+}
+
+// change is another number when there is something new.
+func (g *gateway) change() uint64 {
+	_, counted := g.history.Changed()
+	_, alerted := g.alerts.Changed()
+	return counted + alerted + g.recorded.Changes()
 }
 
 // ready is nil once the newest windows are there.

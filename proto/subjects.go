@@ -68,6 +68,13 @@ const SubjectAlertCommit = "weir.alert-commit"
 // each batch, and keeps rivals apart.
 const SubjectRecordedCommit = "weir.recorded-commit"
 
+// SubjectAlertRules is where the alerter says what rules it evaluates.
+const SubjectAlertRules = "weir.alert-rules"
+
+// BucketSilences is the key-value bucket of silences: of which alerts webhooks
+// don't hear for a while.
+const BucketSilences = "WEIR_SILENCES"
+
 // Headers of a message on a lane.
 const (
 	HeaderEpoch = "Weir-Epoch" // the writer's epoch, as [Epoch.String] prints it

@@ -27,11 +27,13 @@ func (a *app) alertsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "alerts",
 		GroupID: groupRead,
-		Short:   "What fires now; tests of rule files",
+		Short:   "What fires now; silences; tests of rule files",
 		Long: `A row for each alert that is pending or fires, as the alerter last said in
-WEIR_ALERTS. With --all also those that are over since a quarter of an hour at most.`,
+WEIR_ALERTS; silenced is what fires and is silenced. With --all also those that are
+over since a quarter of an hour at most.`,
 		Example: `  weir alerts
   weir alerts -o json
+  weir alerts silence SlowPayment --for 2h
   weir alerts check rules.yaml
   weir alerts test rules_test.yaml`,
 		Args: cobra.NoArgs,
@@ -39,7 +41,7 @@ WEIR_ALERTS. With --all also those that are over since a quarter of an hour at m
 	}
 	cmd.Flags().BoolVar(&f.all, "all", false, "also what is over")
 	f.add(cmd)
-	cmd.AddCommand(a.alertsTestCommand(), a.alertsCheckCommand())
+	cmd.AddCommand(a.alertsTestCommand(), a.alertsCheckCommand(), a.alertsSilenceCommand(), a.alertsSilencesCommand(), a.alertsUnsilenceCommand())
 	return cmd
 }
 
@@ -52,6 +54,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 		return err
 	}
 	defer c.Close()
+	p := askPage(ctx, c)
 	last, err := c.LastMessages(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
 	if err != nil {
 		return err
@@ -59,11 +62,11 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	if len(last) == 0 {
 		return errors.New("no alerter has evaluated rules of late: start one with `weir alerter --rules FILE` or `weir up --rules FILE`")
 	}
-	record, err := alert.DecodeRecord(last[0].Data)
+	record, err := proto.DecodeAlertRecord(last[0].Data)
 	if err != nil {
 		return err
 	}
-	shown := slices.DeleteFunc(record.Alerts, func(x *alert.Alert) bool { return !f.all && x.State == alert.Resolved })
+	shown := slices.DeleteFunc(record.Alerts, func(x *proto.Alert) bool { return !f.all && x.State == proto.AlertResolved })
 	if f.format != "table" {
 		return a.printJSON(f.format, shown)
 	}
@@ -77,6 +80,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	}
 	if len(shown) == 0 {
 		fmt.Fprintf(a.stderr, "nothing is pending or fires; %d groups of rules, evaluated as of %s\n", len(record.Groups), record.Time.Local().Format(time.TimeOnly))
+		a.printPage(p, alertsState())
 		return nil
 	}
 	var t table
@@ -86,11 +90,19 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 		if since.IsZero() {
 			since = x.ActiveAt
 		}
-		t.add(text(string(x.State)), text(time.Since(since).Round(time.Second).String()), text(x.Labels["severity"]),
+		state := string(x.State)
+		if x.State == alert.Firing && len(x.SilencedBy) > 0 {
+			state = "silenced"
+		}
+		t.add(text(state), text(time.Since(since).Round(time.Second).String()), text(x.Labels["severity"]),
 			text(x.Labels["alertname"]), text(ownLabels(x.Labels)),
 			number(strconv.FormatFloat(float64(x.Value), 'g', 5, 64)), text(x.Annotations["summary"]))
 	}
-	return t.write(a.stdout)
+	if err := t.write(a.stdout); err != nil {
+		return err
+	}
+	a.printPage(p, alertsState())
+	return nil
 }
 
 // ownLabels are those that have no column.
@@ -104,7 +116,7 @@ func ownLabels(labels map[string]string) string {
 	return strings.Join(out, " ")
 }
 
-func (a *app) printJSON(format string, alerts []*alert.Alert) error {
+func (a *app) printJSON(format string, alerts []*proto.Alert) error {
 	encoder := json.NewEncoder(a.stdout)
 	if format == "ndjson" {
 		for _, x := range alerts {
@@ -115,7 +127,7 @@ func (a *app) printJSON(format string, alerts []*alert.Alert) error {
 		return nil
 	}
 	if alerts == nil {
-		alerts = []*alert.Alert{}
+		alerts = []*proto.Alert{}
 	}
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(alerts)

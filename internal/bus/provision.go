@@ -86,7 +86,7 @@ func (l Layout) streams() []jetstream.StreamConfig {
 		sums.DenyDelete, sums.DenyPurge = true, true
 	}
 
-	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit)
+	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules)
 	alerts.AllowAtomicPublish = true
 
 	recorded := l.stream(proto.StreamRecorded, 4*24*time.Hour, recordedBytes, proto.SubjectsRecorded, proto.SubjectRecordedCommit)
@@ -210,7 +210,9 @@ func buckets(replicas int) []jetstream.KeyValueConfig {
 	}
 	leftOut := bucket(proto.BucketLeftOut)
 	leftOut.LimitMarkerTTL = markerTime
-	return []jetstream.KeyValueConfig{bucket(leaseBucket), leftOut}
+	silences := bucket(proto.BucketSilences)
+	silences.LimitMarkerTTL = markerTime
+	return []jetstream.KeyValueConfig{bucket(leaseBucket), leftOut, silences}
 }
 
 // Partitions reads the number of partitions of the install.

@@ -17,7 +17,7 @@ import (
 // rules record: both may be in one expression.
 func NewBeside(source Source, others storage.Queryable, atOnce int) *Engine {
 	own := &queryable{source, maxSeries}
-	e := over(beside{own, others}, atOnce, subqueryStep)
+	e := over(beside{own, others}, summing{newParser()}, atOnce, subqueryStep)
 	e.own, e.others = own, others
 	return e
 }
@@ -61,6 +61,9 @@ type besideQuerier struct {
 
 // Select asks only those for the others that may have what is asked for.
 func (q besideQuerier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+	if len(matchers) == 1 && matchers[0].Name == sumLabel {
+		return q.own.Select(ctx, ordered, hints, matchers...)
+	}
 	if name := nameOf(matchers); name != "" {
 		if Owns(name) {
 			return q.own.Select(ctx, ordered, hints, matchers...)

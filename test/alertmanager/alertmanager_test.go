@@ -1,0 +1,87 @@
+package alertmanager
+
+import (
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/test/rig"
+)
+
+// random has the seed WEIR_SEED, or one that it prints.
+func random(t *testing.T) *rand.Rand {
+	seed, err := strconv.ParseUint(os.Getenv("WEIR_SEED"), 10, 64)
+	if err != nil {
+		seed = rand.Uint64()
+	}
+	t.Logf("WEIR_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// An alerter is killed at random moments, before it has done anything and after,
+// and sometimes away for longer than the time after which it tells again: the
+// receiver hears of each change once.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	r := random(t)
+	s := start(t, map[string][]slow{"cart": {{-20, 10}}, "payment": {{0, 20}}, "shipping": {{-20, -10}, {20, 30}}, "fast": nil})
+	alerter := s.alerter("a")
+	kills := 0
+	for began := time.Now(); s.count("cart") < 2 || s.count("payment") < 2 || s.count("shipping") < 4; kills++ {
+		if time.Since(began) > 4*time.Minute {
+			t.Fatalf("not all has changed: %v", s.changes())
+		}
+		before := lives(alerter)
+		alerter.Start()
+		if kills%2 == 0 { // until it works: somebody has to, at times
+			rig.Eventually(t, bustest.Timeout, "an alerter works", func() bool { return lives(alerter) > before || before == 0 && s.count("cart") > 0 })
+		}
+		time.Sleep(time.Duration(r.Int64N(int64(2 * time.Second))))
+		alerter.Kill()
+		if kills%5 == 4 {
+			time.Sleep(resend + time.Duration(r.Int64N(int64(2*time.Second))))
+		}
+	}
+	alerter.Start()
+	t.Logf("%d kills", kills)
+	s.same()
+	want := []string{"firing", "resolved", "firing", "resolved"}
+	for workload, n := range map[string]int{"cart": 2, "payment": 2, "shipping": 4} {
+		var got []string
+		for _, c := range s.changes()[workload] {
+			got = append(got, c.Status)
+		}
+		if !reflect.DeepEqual(got, want[:n]) {
+			t.Errorf("%s: %v, want %v", workload, got, want[:n])
+		}
+	}
+}
+
+// Of two replicas the one that works is killed, again and again, while an
+// Alertmanager goes away before one alert fires and before it is over.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	s := start(t, map[string][]slow{"cart": {{-20, 10}}, "payment": {{-10, 20}}})
+	a, b := s.alerter("a"), s.alerter("b")
+	a.Start()
+	rig.Eventually(t, bustest.Timeout, "a works", func() bool { return s.records() > 0 })
+	b.Start()
+	away := func(workload string, n int) { // until a change of a workload is stored, and some time more
+		s.alertmanager.Stop(30 * time.Second)
+		rig.Eventually(t, 2*bustest.Timeout, workload+" changes", func() bool { return s.count(workload) >= n })
+		a.Kill()
+		a, b = b, a
+		b.Start()
+		time.Sleep(2 * time.Second)
+		s.startAlertmanager()
+	}
+	away("cart", 1)
+	rig.Eventually(t, bustest.Timeout, "the receiver hears of cart", func() bool { return len(s.receiver.heard("/alertmanager")["cart"]) == 1 })
+	away("cart", 2)
+	rig.Eventually(t, 2*bustest.Timeout, "payment is over", func() bool { return s.count("payment") == 2 })
+	s.same()
+}
