@@ -44,7 +44,10 @@ groups:
     for: 1m
     labels: {severity: page}
     annotations: {summary: "{{ $labels.workload }} takes {{ $value | humanizeDuration }}"}
-- name: more
+`
+
+// moreRules look at what the others record.
+const moreRules = `- name: more
   interval: 1m
   query_offset: 30s
   rules:
@@ -210,6 +213,9 @@ func (p *past) recorded() map[string][]string {
 // rules record the same, without gaps.
 func TestEndedAnywhere(t *testing.T) {
 	p := newPast(t)
+	if err := os.WriteFile(p.rules, []byte(slowRule+moreRules), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p.wasEvaluated()
 	stop := p.run(p.config(bustest.Connect(t, p.server.URL), "a"))
 	bustest.Eventually(t, p.caughtUp, "the past isn't evaluated")
