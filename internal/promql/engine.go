@@ -135,6 +135,11 @@ func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result,
 
 // turn waits until a query may be worked on.
 func (e *Engine) turn(ctx context.Context) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	default:
+	}
 	defer e.waiting.Add(-1)
 	if e.waiting.Add(1) > maxWaiting {
 		return limitf("more than %d queries wait for their turn, the limit: ask again later", maxWaiting)
