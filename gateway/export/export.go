@@ -142,8 +142,10 @@ func (e *Exporter) Run(ctx context.Context) error {
 	}
 	if e.toRemote != nil {
 		defer e.toRemote.Close()
+		writing, end := linger(ctx, writeTime)
+		defer end()
 		g.Go(func() error {
-			e.pushWrites(ctx, sending, &exit{name: "remote_write", metrics: e.metrics.remoteWrite, log: e.log})
+			e.pushWrites(ctx, writing, &exit{name: "remote_write", metrics: e.metrics.remoteWrite, log: e.log})
 			return nil
 		})
 	}

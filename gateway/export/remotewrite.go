@@ -42,6 +42,11 @@ func (c *RemoteWrite) open() (*poster, error) {
 	return newPoster(u.String(), c.Headers, secure, c.Timeout), nil
 }
 
+const (
+	maxWritten = 2000            // series of a request
+	writeTime  = 5 * time.Second // for what is left when the gateway stops
+)
+
 var writeHeader = http.Header{
 	"Content-Type": {contentType}, "Content-Encoding": {"snappy"}, "X-Prometheus-Remote-Write-Version": {"0.1.0"},
 }
@@ -78,11 +83,18 @@ type writer struct {
 	bytes int // of the last request
 }
 
-// moments are when a series has samples, unix milliseconds; 0 if it hasn't that one.
-type moments struct{ zero, now, stale int64 }
+// kind of a sample.
+type kind int
+
+const (
+	zero kind = iota // before anything was counted
+	value
+	gone // the series has ended
+)
 
 // requests are all series. A new one is at zero first, when it began; one that
-// has gone ends, as all do at the end.
+// has gone ends, as all do at the end. No request has two samples of a series: one
+// that is sent again after it was stored would be out of order.
 func (w *writer) requests(t *table, end bool) []*prompb.WriteRequest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,40 +104,56 @@ func (w *writer) requests(t *table, end bool) []*prompb.WriteRequest {
 	there := make(map[query.Key]*series, len(t.all))
 	for _, s := range t.all {
 		there[s.Key] = s
-		at := moments{now: now}
 		if w.known[s.Key] != s {
-			at.zero = min(max(s.began.UnixMilli(), w.last+1), now-1)
+			w.add(s, zero, min(max(s.began.UnixMilli(), w.last+1), now-1))
 		}
-		if end {
-			at.stale = now + 1
-		}
-		w.add(s, at)
+	}
+	w.close()
+	for _, s := range t.all {
+		w.add(s, value, now)
 	}
 	for key, s := range w.known {
 		if there[key] == nil {
-			w.add(s, moments{stale: now})
+			w.add(s, gone, now)
+		}
+	}
+	if w.close(); end {
+		for _, s := range t.all {
+			w.add(s, gone, now+1)
 		}
 	}
 	w.known, w.last = there, now
 	return w.out
 }
 
-func (w *writer) add(s *series, at moments) {
-	w.histogram(s.MetricName(), latencyHelp, s, &s.latency, at)
+func (w *writer) add(s *series, k kind, at int64) {
+	latency, wait := &s.latency, &s.wait
+	if k != value {
+		empty := newSum()
+		latency, wait = &empty, &empty
+	}
+	w.histogram(s.MetricName(), latencyHelp, s, latency, k, at)
 	if s.Side == wire.SideServer {
-		w.histogram(waitName(&s.Key), waitHelp, s, &s.wait, at)
+		w.histogram(waitName(&s.Key), waitHelp, s, wait, k, at)
 	}
 }
 
-func (w *writer) histogram(name, help string, s *series, of *sum, at moments) {
+func (w *writer) histogram(name, help string, s *series, of *sum, k kind, at int64) {
 	if w.Native {
-		w.put(name, help, prompb.TimeSeries{Labels: w.labels(name, s, ""), Histograms: natives(s, of, at)})
+		h := nativeAt(of.native(s.began), at)
+		if k == gone {
+			h.Sum = stale
+		}
+		w.put(name, help, prompb.TimeSeries{Labels: w.labels(name, s, ""), Histograms: []prompb.Histogram{h}})
 	}
 	if !w.Classic {
 		return
 	}
 	number := func(suffix, le string, value float64) {
-		w.put(name, help, prompb.TimeSeries{Labels: w.labels(name+suffix, s, le), Samples: numbers(value, at)})
+		if k == gone {
+			value = stale
+		}
+		w.put(name, help, prompb.TimeSeries{Labels: w.labels(name+suffix, s, le), Samples: []prompb.Sample{{Timestamp: at, Value: value}}})
 	}
 	number("_count", "", float64(of.Count))
 	number("_sum", "", float64(of.SumNS)/1e9)
@@ -134,11 +162,14 @@ func (w *writer) histogram(name, help string, s *series, of *sum, at moments) {
 	}
 }
 
+// close ends the last request: what comes is for the next.
+func (w *writer) close() { w.bytes = maxBytes }
+
 // put adds a series to the last request, or to another if that is full. name is
 // the histogram's.
 func (w *writer) put(name, help string, s prompb.TimeSeries) {
 	size := s.Size()
-	if len(w.out) == 0 || len(w.out[len(w.out)-1].Timeseries) >= maxItems || w.bytes+size > maxBytes {
+	if len(w.out) == 0 || len(w.out[len(w.out)-1].Timeseries) >= maxWritten || w.bytes+size > maxBytes {
 		w.out, w.bytes = append(w.out, new(prompb.WriteRequest)), 0
 	}
 	last := w.out[len(w.out)-1]
@@ -171,31 +202,6 @@ func (w *writer) labels(name string, s *series, le string) []prompb.Label {
 
 // stale is the value that says that a series has ended.
 var stale = math.Float64frombits(0x7ff0000000000002)
-
-func numbers(value float64, at moments) (out []prompb.Sample) {
-	for _, s := range []prompb.Sample{{Timestamp: at.zero}, {Timestamp: at.now, Value: value}, {Timestamp: at.stale, Value: stale}} {
-		if s.Timestamp != 0 {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-func natives(s *series, of *sum, at moments) (out []prompb.Histogram) {
-	empty := newSum()
-	if at.zero != 0 {
-		out = append(out, nativeAt(empty.native(s.began), at.zero))
-	}
-	if at.now != 0 {
-		out = append(out, nativeAt(of.native(s.began), at.now))
-	}
-	if at.stale != 0 {
-		end := nativeAt(empty.native(s.began), at.stale)
-		end.Sum = stale
-		out = append(out, end)
-	}
-	return out
-}
 
 func nativeAt(h *dto.Histogram, at int64) prompb.Histogram {
 	out := prompb.Histogram{
