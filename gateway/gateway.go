@@ -35,6 +35,8 @@ type Config struct {
 	RecordedBytes int
 	// OTLP says what is sent to whom; the zero value sends nothing.
 	OTLP export.OTLP
+	// RemoteWrite says where the sums go; the zero value sends nothing.
+	RemoteWrite export.RemoteWrite
 	// Ready says whether the rest of this process works, nil if there is none.
 	Ready func() error
 }
@@ -71,7 +73,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
 	var err error
-	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP}, log); err != nil {
+	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP, RemoteWrite: cfg.RemoteWrite}, log); err != nil {
 		return err
 	}
 	g.metrics = newMetrics(cfg.Registry, g)
