@@ -330,14 +330,16 @@ func (r *rig) ruleFilters() {
 	}
 	all := []string{"shop workload:p99", "shop Slow", "shop Slow", "weir WeirIsBehind"}
 	for q, want := range map[string][]string{
-		"":                                  all,
-		"type=record":                       all[:1],
-		"type=alert":                        all[1:],
-		"rule_name[]=Slow":                  all[1:3],
-		"rule_group[]=weir":                 all[3:],
-		"file[]=/etc/shop.yaml&type=record": all[:1],
-		"file[]=weir&rule_name[]=Slow":      nil,
-		"rule_group[]=weir&rule_group[]=shop&rule_name[]=WeirIsBehind": all[3:],
+		"":                                    all,
+		"type=record":                         all[:1],
+		"type=alert":                          all[1:],
+		"rule_name[]=Slow":                    all[1:3],
+		"rule_group[]=weir":                   all[3:],
+		"match[]=%7Bseverity%3D%22page%22%7D": all[1:2],
+		"match[]=%7Bseverity%3D%22no%22%7D&match[]=%7Bseverity%3D~%22p.%2B%22%7D": all[1:2],
+		"file[]=/etc/shop.yaml&type=record":                                       all[:1],
+		"file[]=weir&rule_name[]=Slow":                                            nil,
+		"rule_group[]=weir&rule_group[]=shop&rule_name[]=WeirIsBehind":            all[3:],
 	} {
 		if names, _ := ask(q); !slices.Equal(names, want) {
 			r.Errorf("%s: %q, want %q", q, names, want)
@@ -364,7 +366,7 @@ func (r *rig) ruleFilters() {
 	if !slices.Equal(names, all[3:]) || last.Data.GroupNextToken != "" {
 		r.Errorf("the second page is %q", names)
 	}
-	for _, q := range []string{"type=both", "exclude_alerts=maybe", "group_limit=0", "group_next_token=x", "group_limit=1&group_next_token=x"} {
+	for _, q := range []string{"type=both", "exclude_alerts=maybe", "group_limit=0", "match[]=%7B", "group_next_token=x", "group_limit=1&group_next_token=x"} {
 		var got struct{ Status, ErrorType string }
 		r.get("/api/v1/rules?"+q, http.StatusBadRequest, &got)
 		if got.Status != "error" || got.ErrorType != "bad_data" {
