@@ -134,13 +134,19 @@ func (p *past) run(cfg Config) (stop func()) {
 	}
 }
 
-func (p *past) caughtUp() bool {
+func (p *past) caughtUp() bool { return time.Since(p.evaluated()) < 5*time.Minute+90*time.Second }
+
+// evaluated is how far the last record says that the rules are, zero without one.
+func (p *past) evaluated() time.Time {
 	last, err := p.conn.LastMessages(p.Context(), proto.StreamAlerts, proto.SubjectAlertCommit)
 	if err != nil || len(last) == 0 {
-		return false
+		return time.Time{}
 	}
 	r, err := proto.DecodeAlertRecord(last[0].Data)
-	return err == nil && time.Since(r.Groups[p.rules+";shop"].Evaluated) < 5*time.Minute+90*time.Second
+	if err != nil {
+		p.Fatal(err)
+	}
+	return r.Groups[p.rules+";shop"].Evaluated
 }
 
 // events are the changes in WEIR_ALERTS, by their ids.
@@ -223,7 +229,7 @@ func TestEndedAnywhere(t *testing.T) {
 			}
 		})
 	}
-	bustest.Eventually(t, p.caughtUp, "the past isn't evaluated")
+	bustest.Eventually(t, func() bool { return !p.evaluated().Before(resolved.EndsAt) }, "the past isn't evaluated")
 	cancel()
 	rivals.Wait()
 	got, _ := p.events()

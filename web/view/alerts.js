@@ -102,7 +102,7 @@ function Budgets({ asked }) {
   const long = b && span(b.long_s), short = b && span(b.now_s);
   const share = (v) => (v === null ? '–' : f.percent(v));
   return html`<section class="panel" aria-labelledby="budgets">
-    <div class="top"><h2 id="budgets">Error budgets</h2>${b && html`<span class="dim">worked out as of <span class="tnum">${f.clock(b.at)}</span>, over the last ${short} and ${long}</span>`}
+    <div class="top"><h2 id="budgets">Error budgets</h2>${b && html`<span class="dim">worked out as of <span class="tnum">${f.clock(b.at)}</span>, over the last ${short === long ? long : `${short} and ${long}`}</span>`}
       ${b?.missing && html`<span class="missing">${b.missing}</span>`}</div>
     <${Problem} error=${error} />
     ${b?.rows.length > 0 && html`<${Table} className="budgets" rows=${b.rows} id=${(r) => JSON.stringify(r.labels)}
