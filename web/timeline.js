@@ -24,7 +24,7 @@ export function Timeline({ rows, from, to, link }) {
     <svg width=${width} height=${height} role="group" aria-label=${`${rows.length} times that alerts fired, from ${f.interval(from, to)}`}>
       ${timeTicks(from, to, width - names).filter((t) => x(t) < width - 20).map((t) => html`<g class="tick"><line x1=${x(t)} x2=${x(t)} y1="0" y2=${height - axis} /><text x=${x(t)} y=${height - 4}>${f.clock(t).slice(0, 5)}</text></g>`)}
       ${shown.map((line, i) => html`<g>
-        <text class="who" x="0" y=${i * row + 14}><title>${title(line[0])}</title>${short(title(line[0]), names)}</text>
+        <text class="who" x="0" y=${i * row + 14}><title>${title(line[0])}</title>${short(title(line[0]), names - 10)}</text>
         ${line.map((a) => {
           const x1 = x(a.since), x2 = x(a.until || to);
           return html`<${Go} to=${link(a)} class=${a.until ? 'ended' : 'on'} aria-label=${`${title(a)}, fired from ${f.clock(a.since)} ${a.until ? `to ${f.clock(a.until)}` : 'until now'}`}>

@@ -131,7 +131,7 @@ function History({ of }) {
     { ...a, t: a.since, change: 'firing' },
     ...(a.until ? [{ ...a, t: a.until, change: 'resolved' }] : []),
   ]).filter((c) => c.t >= of.from && c.t <= of.to).sort((a, b) => b.t - a.t);
-  const label = of.to - of.from === 24 * hour ? 'The last 24 hours' : `From ${f.interval(of.from, of.to)}`;
+  const label = of.to - of.from === 24 * hour ? 'The 24 hours before' : f.interval(of.from, of.to);
   return html`<section class="panel" aria-labelledby="history">
     <div class="top"><h2 id="history">${mode.value === 'live' ? 'The last 24 hours' : label}</h2>
       <span class="dim">${changes.length} ${changes.length === 1 ? 'change' : 'changes'}${of.left_out ? `; ${of.left_out} older alerts are left out` : ''}</span></div>
