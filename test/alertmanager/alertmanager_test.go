@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,4 +85,60 @@ func TestTakenOver(t *testing.T) {
 	away("cart", 2)
 	rig.Eventually(t, 2*bustest.Timeout, "payment is over", func() bool { return s.count("payment") == 2 })
 	s.same()
+}
+
+// Silences keep webhooks and receivers of the Alertmanager from hearing, until
+// they end. What fires then still is told then, once, whatever is killed.
+func TestSilenced(t *testing.T) {
+	t.Parallel()
+	r := random(t)
+	s := start(t, map[string][]slow{"cart": {{-20, 50}}, "payment": {{-10, 10}}, "shipping": {{-20, 50}}, "loud": {{-20, 0}}})
+	s.write("webhooks.yaml", "webhooks: [{name: hook, url: \""+s.receiver.URL+"/hook\"}]")
+	silence := func(args ...string) string {
+		return strings.TrimSpace(s.run(append([]string{"alerts", "silence"}, args...)...))
+	}
+	silence("workload=cart", "--for", "35s", "--comment", "ends by itself")
+	silence("workload=~pay.*", "severity!=ticket", "--for", "1h")
+	shipping := silence("Slow", "workload=shipping", "--for", "1h", "--author", "me", "--comment", "ends by hand")
+	a, b := s.alerter("a", "--webhooks", s.path("webhooks.yaml")), s.alerter("b", "--webhooks", s.path("webhooks.yaml"))
+	a.Start()
+	b.Start()
+	rig.Eventually(t, bustest.Timeout, "three fire, and are silenced", func() bool {
+		return s.count("cart") == 1 && s.count("shipping") == 1 && s.count("payment") >= 1
+	})
+	if out := s.run("alerts"); strings.Count(out, "silenced ") < 2 {
+		t.Errorf("weir alerts prints\n%s", out)
+	}
+	if n := s.silences("active"); n != 3 {
+		t.Errorf("the Alertmanager has %d silences, want 3", n)
+	}
+	s.run("alerts", "unsilence", shipping)
+	for range 6 { // while the silences end
+		time.Sleep(time.Duration(r.Int64N(int64(4 * time.Second))))
+		a.Kill()
+		time.Sleep(time.Duration(r.Int64N(int64(time.Second))))
+		a.Start()
+		a, b = b, a
+	}
+	rig.Eventually(t, 3*bustest.Timeout, "all is over", func() bool {
+		return s.count("cart") == 3 && s.count("shipping") == 3 && s.count("payment") == 2 && s.count("loud") == 2
+	})
+	want := map[string][]notice{}
+	for workload, all := range s.changes() {
+		if workload != "payment" {
+			want[workload] = all[len(all)-2:] // firing, resolved; those that were silenced fired before
+		}
+	}
+	for _, path := range []string{"/hook", "/alertmanager"} {
+		rig.Eventually(t, bustest.Timeout, path+" hears of all that isn't silenced", func() bool { return reflect.DeepEqual(s.receiver.heard(path), want) })
+	}
+	time.Sleep(resend + 2*time.Second)
+	for _, path := range []string{"/hook", "/alertmanager"} {
+		if got := s.receiver.heard(path); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s heard %v\nwant %v", path, got, want)
+		}
+	}
+	if active, expired := s.silences("active"), s.silences("expired"); active != 1 || expired != 2 {
+		t.Errorf("the Alertmanager has %d silences and %d that have ended, want 1 and 2", active, expired)
+	}
 }

@@ -115,6 +115,36 @@ func (s *scene) alerter(name string, more ...string) *rig.Process {
 	return rig.NewProcess(s, "alerter "+name, s.path(name+".log"), args...)
 }
 
+// run runs a command of weir, and returns what it prints.
+func (s *scene) run(args ...string) string {
+	s.Helper()
+	out, err := exec.Command(s.weir, append(args, "--server", s.server.URL)...).CombinedOutput()
+	if err != nil {
+		s.Fatalf("weir %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// silences is how many silences of a state the Alertmanager has.
+func (s *scene) silences(state string) (n int) {
+	s.Helper()
+	resp, err := http.Get(s.api + "/api/v2/silences")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var all []struct{ Status struct{ State string } }
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
+		s.Fatal(err)
+	}
+	for _, one := range all {
+		if one.Status.State == state {
+			n++
+		}
+	}
+	return n
+}
+
 // publish publishes the windows from a minute ago until two minutes ahead.
 func (s *scene) publish(workloads map[string][]slow) {
 	s.Helper()
