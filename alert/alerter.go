@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"reflect"
 	"sync"
@@ -190,9 +191,12 @@ type turn struct {
 	number    uint64               // of the last record within the lane's epoch
 	evaluated map[string]time.Time // by group: its last time
 	failed    map[string]string    // by group: what went wrong then
-	changes   []Change             // not yet stored
-	stored    time.Time            // the time of the last record
-	known     map[string]Alert     // the alerts of the last record
+	took      map[string]float64   // by group: how long that was, seconds
+	rules     loadedRules
+	changes   []Change         // not yet stored
+	stored    time.Time        // the time of the last record
+	known     map[string]Alert // the alerts of the last record
+	failing   map[string]bool  // the groups that failed by it
 	tell      func([]*Alert, []*Silence)
 
 	silences   []*Silence // as of the last round; nil before it
@@ -207,7 +211,7 @@ func (a *alerter) work(ctx context.Context) error {
 	}
 	t := &turn{
 		alerter: a, lane: lane, e: newEvaluator(a.history, a.cfg.ExternalLabels, a.cfg.Page, 0),
-		evaluated: map[string]time.Time{}, failed: map[string]string{},
+		evaluated: map[string]time.Time{}, failed: map[string]string{}, took: map[string]float64{},
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var sinks errgroup.Group
@@ -224,6 +228,9 @@ func (a *alerter) work(ctx context.Context) error {
 	}
 	t.tell(sorted(t.e.alerts), nil) // before anything that takes long: whoever hears nothing takes them for over
 	if err := a.loaded(ctx); err != nil {
+		return err
+	}
+	if err := t.rules.read(ctx, a.cfg.Bus); err != nil {
 		return err
 	}
 	if err := t.look(ctx, groups); err != nil {
@@ -274,7 +281,7 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	if last == nil {
 		return nil
 	}
-	record, err := DecodeRecord(last.Data)
+	record, err := proto.DecodeAlertRecord(last.Data)
 	if err != nil {
 		return fmt.Errorf("%w: message %d of %s: %w", bus.ErrStop, last.Sequence, proto.StreamAlerts, err)
 	}
@@ -282,7 +289,8 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	for key, g := range record.Groups {
 		t.evaluated[key] = g.Evaluated
 	}
-	for _, alert := range record.Alerts {
+	for _, of := range record.Alerts {
+		alert := newAlert(*of)
 		t.e.alerts[alert.key()] = alert
 		if alert.State != Resolved {
 			if err := t.e.show(alert, nil, record.Time); err != nil {
@@ -389,7 +397,8 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 			return ctx.Err()
 		}
 		t.m.evaluations.Inc()
-		t.m.duration.Observe(time.Since(started).Seconds())
+		t.took[g.Key()] = time.Since(started).Seconds()
+		t.m.duration.Observe(t.took[g.Key()])
 		t.failed[g.Key()] = ""
 		if err != nil {
 			t.m.failures.Inc()
@@ -450,29 +459,38 @@ func sleep(ctx context.Context, d time.Duration) error {
 // store commits changes together with all that is known, if there is something
 // new or it is time.
 func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
-	record := Record{V: recordVersion, Cluster: t.cluster, Time: at.UTC(), Groups: map[string]GroupRecord{}, Alerts: sorted(t.e.alerts)}
+	alerts := sorted(t.e.alerts)
+	record := Record{V: proto.AlertRecordVersion, Cluster: t.cluster, Time: at.UTC(), Groups: map[string]GroupRecord{}, Alerts: wire(alerts)}
 	for _, g := range groups {
 		record.Groups[g.Key()] = GroupRecord{
-			Evaluated: t.evaluated[g.Key()].UTC(), Interval: g.Interval.Seconds(), Rules: len(g.Rules), Error: t.failed[g.Key()],
+			Evaluated: t.evaluated[g.Key()].UTC(), Interval: g.Interval.Seconds(), Took: t.took[g.Key()], Rules: len(g.Rules),
+			Error: t.failed[g.Key()], Errors: t.e.failed[g.Key()],
 		}
 	}
 	known := map[string]Alert{} // but for what changes in each round
-	for _, alert := range record.Alerts {
-		known[alert.key()] = Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince, SilencedBy: alert.SilencedBy}
+	for _, alert := range alerts {
+		known[alert.key()] = Alert{Alert: proto.Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince, SilencedBy: alert.SilencedBy}}
+	}
+	failing := map[string]bool{}
+	for key, reason := range t.failed {
+		failing[key] = reason != ""
 	}
 	t.count()
-	if len(t.changes) == 0 && reflect.DeepEqual(known, t.known) && at.Sub(t.stored) < recordEvery {
-		t.tell(record.Alerts, t.silences)
+	parts, err := t.rules.part(groups, t.now())
+	if err != nil {
+		return fmt.Errorf("%w: %w", bus.ErrStop, err)
+	}
+	if len(t.changes) == 0 && len(parts) == 0 && reflect.DeepEqual(known, t.known) && maps.Equal(failing, t.failing) && at.Sub(t.stored) < recordEvery {
+		t.tell(alerts, t.silences)
 		return nil
 	}
-	data, err := record.encode()
+	data, err := encodeRecord(&record)
 	if err != nil {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
 	if t.cluster == "" && len(t.changes) > 0 {
 		t.cluster = t.clusterName(ctx)
 	}
-	var parts []bus.Part
 	for i := range t.changes {
 		part, err := t.changes[i].event(t.cluster, t.cfg.ExternalLabels, t.cfg.Page)
 		if err != nil {
@@ -481,15 +499,16 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		parts = append(parts, part)
 	}
 	t.number++
-	if _, err := t.lane.Commit(ctx, parts, data, t.number, 0, len(parts)); err != nil {
+	if _, err := t.lane.Commit(ctx, parts, data, t.number, 0, len(t.changes)); err != nil {
 		return fmt.Errorf("store alerts: %w", err)
 	}
+	t.rules.stored(parts, t.now(), t.log)
 	for _, c := range t.changes {
 		t.m.changes.WithLabelValues(string(c.State)).Inc()
 		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())
 	}
-	t.changes, t.known, t.stored = nil, known, at
-	t.tell(record.Alerts, t.silences)
+	t.changes, t.known, t.failing, t.stored = nil, known, failing, at
+	t.tell(alerts, t.silences)
 	return nil
 }
 

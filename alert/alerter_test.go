@@ -139,7 +139,7 @@ func (p *past) caughtUp() bool {
 	if err != nil || len(last) == 0 {
 		return false
 	}
-	r, err := DecodeRecord(last[0].Data)
+	r, err := proto.DecodeAlertRecord(last[0].Data)
 	return err == nil && time.Since(r.Groups[p.rules+";shop"].Evaluated) < 5*time.Minute
 }
 
@@ -148,7 +148,7 @@ func (p *past) events() (ids []string, data map[string]eventData) {
 	p.Helper()
 	data = map[string]eventData{}
 	for _, m := range bustest.ReadStored(p, p.server.URL, proto.StreamAlerts) {
-		if m.Subject == proto.SubjectAlertCommit {
+		if m.Subject == proto.SubjectAlertCommit || m.Subject == proto.SubjectAlertRules {
 			continue
 		}
 		var e eventData

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,6 +17,7 @@ import (
 	"github.com/prometheus/prometheus/template"
 
 	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/proto"
 )
 
 const (
@@ -36,49 +35,21 @@ const (
 )
 
 // State of an alert.
-type State string
+type State = proto.AlertState
 
 const (
-	Pending  State = "pending"
-	Firing   State = "firing"
-	Resolved State = "resolved"
+	Pending  = proto.AlertPending
+	Firing   = proto.AlertFiring
+	Resolved = proto.AlertResolved
 )
 
 // Alert is one series of an alerting rule that has a value, or had one lately.
 type Alert struct {
-	Group           string            `json:"group"`
-	Rule            string            `json:"rule"` // its ID
-	State           State             `json:"state"`
-	Labels          map[string]string `json:"labels"`
-	Annotations     map[string]string `json:"annotations,omitempty"`
-	Value           number            `json:"value"`
-	ActiveAt        time.Time         `json:"active_at"`                  // since when the expression has a value
-	FiredAt         time.Time         `json:"fired_at,omitzero"`          // zero while it is pending
-	KeepFiringSince time.Time         `json:"keep_firing_since,omitzero"` // when the expression lost its value while it fired
-	ResolvedAt      time.Time         `json:"resolved_at,omitzero"`
-	Exemplar        string            `json:"exemplar,omitempty"`    // an annotation that isn't the rule's
-	SilencedBy      []string          `json:"silenced_by,omitempty"` // IDs of silences
-	Untold          bool              `json:"untold,omitempty"`      // it began to fire silenced, and webhooks haven't heard of it
-
-	labels labels.Labels
+	proto.Alert
+	labels labels.Labels // the same as Labels
 }
 
-// number is written as JSON also where JSON has no such number: "NaN", "+Inf".
-type number float64
-
-func (n number) MarshalJSON() ([]byte, error) {
-	text := strconv.FormatFloat(float64(n), 'g', -1, 64)
-	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
-		text = strconv.Quote(text)
-	}
-	return []byte(text), nil
-}
-
-func (n *number) UnmarshalJSON(b []byte) error {
-	f, err := strconv.ParseFloat(strings.Trim(string(b), `"`), 64)
-	*n = number(f)
-	return err
-}
+func newAlert(of proto.Alert) *Alert { return &Alert{of, labels.FromMap(of.Labels)} }
 
 // Change is an alert that begins to fire, or is over.
 type Change struct {
@@ -94,6 +65,7 @@ type evaluator struct {
 	external map[string]string // labels of all alerts and of what is told to others
 	url      *url.URL          // of the page
 	alerts   map[string]*Alert
+	failed   map[string]map[string]string        // why rules failed in their last evaluation, by group and ID
 	last     map[string]map[string]labels.Labels // series that a rule gave last, by group and ID: they end if it gives them no more
 }
 
@@ -104,13 +76,15 @@ func newEvaluator(source promql.Source, external map[string]string, page *url.UR
 	}
 	return &evaluator{
 		engine: promql.With(source, m, subqueryStep), memory: m, external: external, url: page, alerts: map[string]*Alert{},
-		last: map[string]map[string]labels.Labels{},
+		failed: map[string]map[string]string{}, last: map[string]map[string]labels.Labels{},
 	}
 }
 
 // evaluate works the rules of a group out as of a time. A rule that fails keeps
 // what it had, and the others go on.
 func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (changes []Change, failed error) {
+	reasons := map[string]string{}
+	e.failed[g.Key()] = reasons
 	for _, r := range g.Rules {
 		of, err := e.rule(ctx, g, r, at)
 		if ctx.Err() != nil {
@@ -118,6 +92,7 @@ func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (chang
 		}
 		changes = append(changes, of...)
 		if err != nil {
+			reasons[r.ID] = err.Error()
 			failed = errors.Join(failed, fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err))
 		}
 	}
@@ -369,8 +344,7 @@ func (e *evaluator) expand(ctx context.Context, g *Group, r *Rule, s prom.Sample
 	if size > maxLabels {
 		return nil, fmt.Errorf("the labels of an alert have %d bytes, at most %d are allowed", size, maxLabels)
 	}
-	a := &Alert{Group: g.Key(), Rule: r.ID, State: Pending, Value: number(s.F), ActiveAt: at, labels: b.Labels()}
-	a.Labels = a.labels.Map()
+	a := newAlert(proto.Alert{Group: g.Key(), Rule: r.ID, State: Pending, Value: proto.Number(s.F), ActiveAt: at, Labels: b.Labels().Map()})
 	for k, v := range r.Annotations {
 		if a.Annotations == nil {
 			a.Annotations = map[string]string{}

@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,7 +188,7 @@ func (s *sources) rule(r *Rule, matchers []*labels.Matcher, window time.Duration
 			}
 		}
 		if !through {
-			s.selector(all, max(far, time.Minute))
+			s.selector(all, cmp.Or(far, time.Minute))
 		}
 		return nil
 	})

@@ -89,16 +89,16 @@ func TestExemplars(t *testing.T) {
 		{"Own", nil, "mine"},
 		{"Yesterday", nil, ""},
 	} {
-		a := &Alert{Group: groups[0].Key(), Rule: x.rule, State: Firing, FiredAt: at, Labels: map[string]string{labels.AlertName: x.rule}}
+		of := proto.Alert{Group: groups[0].Key(), Rule: x.rule, State: Firing, FiredAt: at, Labels: map[string]string{labels.AlertName: x.rule}}
 		for k, v := range x.labels {
-			a.Labels[k] = v
+			of.Labels[k] = v
 		}
 		for _, r := range groups[0].Rules {
 			if r.ID == x.rule {
-				a.Annotations = r.Annotations
+				of.Annotations = r.Annotations
 			}
 		}
-		a.labels = labels.FromMap(a.Labels)
+		a := newAlert(of)
 		tr := &turn{alerter: &alerter{cfg: Config{Bus: conn}, log: quiet}, e: newEvaluator(nil, nil, nil, 0), changes: []Change{{Alert: *a, At: at}}}
 		tr.e.alerts[a.key()] = a
 		if err := tr.exemplify(t.Context(), groups, at); err != nil {

@@ -15,30 +15,16 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// recordVersion is the version of [Record].
-const recordVersion = 1
-
 // Record is all that an alerter knows after a round. It is the last message of
 // each batch in WEIR_ALERTS, and the alerter's only state.
-type Record struct {
-	V       int                    `json:"v"`
-	Cluster string                 `json:"cluster,omitempty"`
-	Time    time.Time              `json:"time"`   // that was evaluated last
-	Groups  map[string]GroupRecord `json:"groups"` // by file;name
-	Alerts  []*Alert               `json:"alerts"` // pending, firing, and resolved of late
-}
+type Record = proto.AlertRecord
 
 // GroupRecord is how far a group was evaluated.
-type GroupRecord struct {
-	Evaluated time.Time `json:"evaluated"`
-	Interval  float64   `json:"interval_s"`
-	Rules     int       `json:"rules"`
-	Error     string    `json:"error,omitempty"` // of the last evaluation
-}
+type GroupRecord = proto.AlertGroup
 
-// encode is the record as JSON. If that is too much for a message it is without
-// annotations, which the next evaluation of each rule gives again.
-func (r *Record) encode() ([]byte, error) {
+// encodeRecord writes a record as JSON. If that is too much for a message it is
+// without annotations, which the next evaluation of each rule gives again.
+func encodeRecord(r *Record) ([]byte, error) {
 	data, err := json.Marshal(r)
 	if err != nil || len(data) <= proto.MaxMessageBytes {
 		return data, err
@@ -53,35 +39,8 @@ func (r *Record) encode() ([]byte, error) {
 	return json.Marshal(short)
 }
 
-// DecodeRecord reads what [Record] is as JSON.
-func DecodeRecord(data []byte) (*Record, error) {
-	r := new(Record)
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("read the alerter's record: %w", err)
-	}
-	if r.V != recordVersion {
-		return nil, fmt.Errorf("read the alerter's record: version %d, this program knows %d", r.V, recordVersion)
-	}
-	for _, a := range r.Alerts {
-		a.labels = labels.FromMap(a.Labels)
-	}
-	return r, nil
-}
-
 // eventData is a CloudEvent's data.
-type eventData struct {
-	Status      string            `json:"status"` // firing or resolved
-	Labels      map[string]string `json:"labels"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Value       number            `json:"value"`
-	StartsAt    time.Time         `json:"startsAt"`
-	EndsAt      time.Time         `json:"endsAt,omitzero"`
-	Rule        string            `json:"rule"`
-	Group       string            `json:"group"`
-	Page        string            `json:"generatorURL,omitempty"`
-	Fingerprint string            `json:"fingerprint"`
-	Silenced    bool              `json:"silenced,omitempty"` // webhooks don't hear of it
-}
+type eventData = proto.AlertChange
 
 // event is a change as a CloudEvent in NATS's binary mode: its attributes are
 // headers, its data is JSON. The same change has the same id, whoever finds it.
@@ -171,5 +130,14 @@ func sorted(alerts map[string]*Alert) []*Alert {
 		}
 		return labels.Compare(a.labels, b.labels)
 	})
+	return out
+}
+
+// wire is alerts as messages have them.
+func wire(alerts []*Alert) []*proto.Alert {
+	out := []*proto.Alert{} // not null
+	for _, a := range alerts {
+		out = append(out, &a.Alert)
+	}
 	return out
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/weirstream/weir/proto"
 )
 
 // lookback is how long a sample stands for what follows it, as in Prometheus.
@@ -31,6 +33,8 @@ type Group struct {
 	Offset   time.Duration // query_offset
 	Limit    int           // of what a rule may give; 0 for none
 	Rules    []*Rule
+
+	Objective *proto.Objective // that they were made of; nil if they weren't
 }
 
 // Key names a group: it is the same after a restart.

@@ -152,15 +152,14 @@ func fireAndResolve(t *testing.T, lane *bus.Lane) (want []string) {
 // change is a change of an alert, which fires if n is even.
 func change(t *testing.T, severity, summary string, n, i int) bus.Part {
 	at := time.Now().UTC()
-	a := Alert{
+	a := proto.Alert{
 		State: Firing, FiredAt: at, Value: 0.9, Annotations: map[string]string{"summary": summary},
 		Labels: map[string]string{labels.AlertName: "Slow", "severity": severity, "workload": fmt.Sprintf("cart-%d-%d", n, i)},
 	}
-	a.labels = labels.FromMap(a.Labels)
 	if n%2 == 1 {
 		a.State, a.ResolvedAt = Resolved, at
 	}
-	part, err := (&Change{Alert: a, At: at}).event("eu", nil, nil)
+	part, err := (&Change{Alert: *newAlert(a), At: at}).event("eu", nil, nil)
 	if err != nil {
 		t.Error(err)
 	}

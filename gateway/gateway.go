@@ -13,6 +13,7 @@ import (
 	"github.com/weirstream/weir/gateway/export"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/status"
 )
 
@@ -42,6 +43,8 @@ const DefaultCacheBytes = 256 << 20
 type gateway struct {
 	bus      *bus.Conn
 	history  *history.History
+	alerts   *alerts
+	budgets  *promql.Engine // apart from those of others, which may take long
 	tap      *tap
 	exporter *export.Exporter
 	answers  *answers
@@ -59,7 +62,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		cfg.History = history.New(history.Config{Bus: cfg.Bus, Bytes: cmp.Or(cfg.CacheBytes, DefaultCacheBytes)}, log)
 	}
 	g := &gateway{
-		bus: cfg.Bus, history: cfg.History, tap: newTap(cfg.Bus, log), answers: newAnswers(),
+		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), budgets: promql.New(cfg.History, 1), tap: newTap(cfg.Bus, log), answers: newAnswers(),
 		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
 	var err error
@@ -79,9 +82,17 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		work.Go(func() error { return g.history.Run(ctx) })
 	}
 	work.Go(func() error { return g.tap.run(ctx) })
+	work.Go(func() error { return g.alerts.run(ctx) })
 	work.Go(func() error { return g.exporter.Run(ctx) })
 	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
 	return work.Wait()
+}
+
+// change is another number when there is something new.
+func (g *gateway) change() uint64 {
+	_, counted := g.history.Changed()
+	_, alerted := g.alerts.Changed()
+	return counted + alerted
 }
 
 // ready is nil once the newest windows are there.

@@ -52,6 +52,7 @@ func TestGateway(t *testing.T) {
 	t.Run("events", func(t *testing.T) { r.as(t).events() })
 	t.Run("following", func(t *testing.T) { r.as(t).following() })
 	t.Run("prometheus", func(t *testing.T) { r.as(t).prometheus() })
+	t.Run("alerts", func(t *testing.T) { r.as(t).alerts() })
 	t.Run("health", func(t *testing.T) { r.as(t).health() })
 	t.Run("mistakes", func(t *testing.T) { r.as(t).mistakes() })
 	t.Run("slow viewers", func(t *testing.T) { r.as(t).slowViewers() })

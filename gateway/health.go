@@ -160,6 +160,8 @@ type live struct {
 	Since     int64   `json:"since"` // history goes back to here
 	Lost      []lost  `json:"lost"`  // in the last 15 minutes
 	LostCount uint64  `json:"lost_count"`
+
+	Alerts *liveAlerts `json:"alerts"` // null if no alerter has said anything of late
 }
 
 const lossSpan = 15 * time.Minute
@@ -167,8 +169,9 @@ const lossSpan = 15 * time.Minute
 func (g *gateway) live() live {
 	now, s := time.Now(), g.history.State()
 	l := live{
-		Now: now.UnixMilli(), Change: s.Change, Complete: s.Complete / 1e6, Idle: s.Idle, Known: !s.Newest.IsZero(), Stored: millis(s.Newest),
+		Now: now.UnixMilli(), Change: g.change(), Complete: s.Complete / 1e6, Idle: s.Idle, Known: !s.Newest.IsZero(), Stored: millis(s.Newest),
 		Connected: g.bus.Connected(), Problem: s.Problem, Loaded: s.Loaded, Since: s.Since / 1e6, Lost: []lost{},
+		Alerts: g.alerts.live(now),
 	}
 	for _, of := range g.history.LostSince(now.Add(-lossSpan)) {
 		l.Lost = append(l.Lost, lost{of.Reason, of.Unit, of.Count})

@@ -69,10 +69,14 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 			}
 			return g.health(r.Context(), i)
 		},
+		"alerts": g.alertsPage,
 		"filter": checkFilter,
 	} {
 		viewers.HandleFunc("GET /api/"+kind, func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, kind, answer) })
 	}
+	viewers.HandleFunc("GET /api/budgets", func(w http.ResponseWriter, r *http.Request) {
+		g.answerAt(w, r, "budgets", g.budgetState(), g.budgetsPage)
+	})
 	g.addPrometheus(viewers)
 	guarded := newGuard(cfg.Token, viewers, func(reason string) { g.metrics.refused.WithLabelValues(reason).Inc() })
 	mux := http.NewServeMux()
@@ -98,13 +102,17 @@ func (g *gateway) spanned(show func(*history.Span, url.Values) (any, error)) fun
 
 // answer works an answer out, or shares the one that others asked for just now.
 func (g *gateway) answer(w http.ResponseWriter, r *http.Request, kind string, work func(*http.Request) (any, error)) {
+	// An idle pipeline's windows go by without changes.
+	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
+	g.answerAt(w, r, kind, fmt.Sprintf("%d %d", g.change(), window), work)
+}
+
+// answerAt is an answer that stays the same as long as state does.
+func (g *gateway) answerAt(w http.ResponseWriter, r *http.Request, kind, state string, work func(*http.Request) (any, error)) {
 	g.metrics.answered.WithLabelValues(kind).Inc()
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
-	_, changes := g.history.Changed()
-	// An idle pipeline's windows go by without changes.
-	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
-	key := fmt.Sprintf("%d %d %s?%s", changes, window, kind, r.URL.Query().Encode())
+	key := fmt.Sprintf("%s %s?%s", state, kind, r.URL.Query().Encode())
 	body, err := g.answers.get(ctx, key, func(ctx context.Context) ([]byte, error) {
 		out, err := work(r.WithContext(ctx))
 		if err != nil {

@@ -66,8 +66,8 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 		"labels":              a.labels,
 		"label/{name}/values": a.labels,
 		"metadata":            a.metadata,
-		"rules":               constant(map[string]any{"groups": []any{}}),
-		"alerts":              constant(map[string]any{"alerts": []any{}}),
+		"rules":               a.rules,
+		"alerts":              a.alerts,
 		"status/buildinfo":    a.buildInfo,
 	} {
 		for _, method := range methods {
@@ -91,9 +91,8 @@ func (a *promAPI) serve(w http.ResponseWriter, r *http.Request, kind string, ans
 		failProm(w, badData(fmt.Errorf("read form: %w", err)))
 		return
 	}
-	_, changes := a.history.Changed()
 	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
-	key := fmt.Sprintf("%d %d %s?%s", changes, window, r.URL.Path, r.Form.Encode())
+	key := fmt.Sprintf("%d %d %s?%s", a.change(), window, r.URL.Path, r.Form.Encode())
 	body, err := a.shared.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
 		d, err := answer(r.WithContext(ctx))
 		if err != nil {
@@ -144,10 +143,6 @@ func failProm(w http.ResponseWriter, err error) {
 	e := &promError{"unavailable", http.StatusServiceUnavailable, err}
 	errors.As(err, &e)
 	writeJSON(w, e.code, map[string]string{"status": "error", "errorType": e.kind, "error": e.Error()})
-}
-
-func constant(data any) func(*http.Request) (*promData, error) {
-	return func(*http.Request) (*promData, error) { return success(data), nil }
 }
 
 func (a *promAPI) query(r *http.Request) (*promData, error) {

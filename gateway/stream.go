@@ -57,6 +57,7 @@ func (g *gateway) serveLive(w http.ResponseWriter, r *http.Request) {
 	defer beat.Stop()
 	for {
 		changed, _ := g.history.Changed()
+		alerted, _ := g.alerts.Changed()
 		if err := s.send("live", g.live()); err != nil {
 			if r.Context().Err() == nil {
 				g.metrics.slowest.Inc()
@@ -70,6 +71,7 @@ func (g *gateway) serveLive(w http.ResponseWriter, r *http.Request) {
 		}
 		select {
 		case <-changed:
+		case <-alerted:
 		case <-beat.C:
 		case <-r.Context().Done():
 			return

@@ -66,6 +66,9 @@ const SubjectAlertCommit = "weir.alert-commit"
 // don't hear for a while.
 const BucketSilences = "WEIR_SILENCES"
 
+// SubjectAlertRules is where the alerter says what rules it evaluates.
+const SubjectAlertRules = "weir.alert-rules"
+
 // Headers of a message on a lane.
 const (
 	HeaderEpoch = "Weir-Epoch" // the writer's epoch, as [Epoch.String] prints it

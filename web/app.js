@@ -11,13 +11,14 @@ import { Services } from './view/services.js';
 import { Service } from './view/service.js';
 import { GraphView } from './view/map.js';
 import { Events } from './view/events.js';
+import { Alerts } from './view/alerts.js';
 import { Health } from './view/health.js';
 
-const tabs = [['services', 'Services'], ['map', 'Map'], ['events', 'Events'], ['health', 'Health']];
-const views = { services: Services, service: Service, map: GraphView, events: Events, health: Health };
+const tabs = [['services', 'Services'], ['map', 'Map'], ['events', 'Events'], ['alerts', 'Alerts'], ['health', 'Health']];
+const views = { services: Services, service: Service, map: GraphView, events: Events, alerts: Alerts, health: Health };
 
 const keys = [
-  ['1 2 3 4', 'Services, Map, Events, Health'],
+  ['1 2 3 4 5', 'Services, Map, Events, Alerts, Health'],
   ['/', 'to the filter'],
   ['↑ ↓ j k Enter', 'walk a table, open a row'],
   ['← → ↑ ↓ Enter', 'walk the heatmap or the map, open a cell'],
@@ -49,7 +50,7 @@ function App() {
       <${Go} to=${open('services')} class="brand" aria-label="Weir">
         <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true"><path d="M2 8q5-5 10 0t10 0M2 16q5-5 10 0t10 0" fill="none" stroke="currentColor" stroke-width="2.4" stroke-linecap="round" /></svg>weir<//>
       <nav aria-label="Views">${tabs.map(([v, name], i) => html`
-        <${Go} to=${open(v)} aria-current=${view === v || (v === 'services' && view === 'service') ? 'page' : undefined} title=${`${i + 1}`}>${name}<//>`)}</nav>
+        <${Go} to=${open(v)} aria-current=${view === v || (v === 'services' && view === 'service') ? 'page' : undefined} title=${`${i + 1}`}>${name}${v === 'alerts' && html`<${Fires} />`}<//>`)}</nav>
       <${TimeControl} />
       <div class="tools">
         <button type="button" class="icon" onClick=${turnTheme} title="Dark or light (d)" aria-label="Dark or light">◐</button>
@@ -60,6 +61,12 @@ function App() {
     <${Strip} />
     <main id="main" tabindex="-1"><${View} key=${view === 'service' ? `${url.value.ns}/${url.value.w}/${url.value.side}` : view} /></main>
     ${help && html`<${Help} close=${() => setHelp(false)} />`}`;
+}
+
+/** How many alerts fire, beside the view's name. */
+function Fires() {
+  const n = live.value?.alerts?.firing;
+  return n > 0 && html` <span class=${`fires ${live.value.alerts.old ? 'old' : ''}`}>${n}<span class="hidden"> firing</span></span>`;
 }
 
 /** Whether what is shown can be trusted: how old it is, what is missing, what was lost. */
@@ -154,7 +161,7 @@ function key(e, setHelp) {
     e.preventDefault();
     return pause();
   }
-  if (/^[1-4]$/.test(e.key)) return go(open(tabs[e.key - 1][0]));
+  if (/^[1-5]$/.test(e.key)) return go(open(tabs[e.key - 1][0]));
   if (!act) return undefined;
   e.preventDefault();
   return act();

@@ -2,7 +2,7 @@
 // it with go; back, forward, bookmarks and links to colleagues then just work.
 import { signal, computed, batch } from './vendor/vendor.js';
 
-const views = ['services', 'service', 'map', 'events', 'health'];
+const views = ['services', 'service', 'map', 'events', 'alerts', 'health'];
 
 function read() {
   const state = Object.fromEntries(new URLSearchParams(location.search));

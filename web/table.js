@@ -42,7 +42,7 @@ export function Table({ columns, rows, id, link, param, fallback, caption, onrow
 /** A row is drawn anew when it, or what is shown of it, is another: not with every key that is typed above it. */
 function Row({ row, columns, link, onrow, chosen }) {
   return useMemo(() => html`<tr class=${chosen ? 'selected' : ''} onClick=${(e) => pick(e, row, link, onrow)}>
-    ${columns.map((c, i) => html`<td class=${`${c.num ? 'num' : ''} ${c.className ? c.className(row) : ''}`}>${i === 0 && (link || onrow)
+    ${columns.map((c, i) => html`<td data-head=${c.label} class=${`${c.num ? 'num' : ''} ${c.className ? c.className(row) : ''}`}>${i === 0 && (link || onrow)
       ? html`<${Lead} row=${row} link=${link} onrow=${onrow}>${c.cell(row)}<//>` : c.cell(row)}</td>`)}
   </tr>`, [row, columns, chosen]);
 }

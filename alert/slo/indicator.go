@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/proto"
 )
 
 // indicator measures requests. Expressions are for a window such as 1h.
@@ -259,7 +260,7 @@ type query struct {
 }
 
 // place stands for the range of a window in a query.
-const place = "{{.window}}"
+const place = proto.ObjectiveWindow
 
 // readPrometheus reads the query of good, bad or total.
 func readPrometheus(n node, what string) (query, bool) {
@@ -311,6 +312,9 @@ func (q query) of(window string) string { return strings.ReplaceAll(q.text, plac
 
 // rate is what was counted a second.
 func (q query) rate(window string) string {
+	if q.template && window == place { // it isn't PromQL as long as that stands there
+		return "(" + q.text + "\n)" // on a line of its own, as a comment may come before
+	}
 	if q.template {
 		expr, _ := promql.Parse(q.of(window)) // as it was with another window
 		return "(" + expr.String() + ")"

@@ -10,6 +10,9 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/weirstream/weir/alert"
+	"github.com/weirstream/weir/proto"
 )
 
 // interval of all groups: an alert is at most that late.
@@ -54,6 +57,38 @@ func Compile(files ...File) (groups []rulefmt.RuleGroup, notes []string, err err
 		groups = append(groups, o.group())
 	}
 	return groups, notes, err
+}
+
+// Load turns OpenSLO files into groups that an alerter evaluates, which know
+// their objectives.
+func Load(files ...File) ([]*alert.Group, error) {
+	objectives, _, err := Read(files...)
+	if err != nil || len(objectives) == 0 {
+		return nil, err
+	}
+	var rules []rulefmt.RuleGroup
+	for _, o := range objectives {
+		rules = append(rules, o.group())
+	}
+	data, err := Marshal(rules)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := alert.Parse("slo", data, time.Duration(interval))
+	if err != nil {
+		return nil, err
+	}
+	for i, g := range groups {
+		g.Objective = objectives[i].told()
+	}
+	return groups, nil
+}
+
+// told is an objective as others are told of it.
+func (o *Objective) told() *proto.Objective {
+	return &proto.Objective{
+		SLO: o.SLO, Service: o.Service, Target: o.Target, Period: o.Period.Seconds(), Text: o.Text, Labels: o.allLabels(), ErrorRatio: o.bad(place),
+	}
 }
 
 // Marshal writes a rule file.

@@ -58,15 +58,7 @@ func (f *alertFlags) more() ([]*alert.Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiled, _, err := slo.Compile(files...)
-	if err != nil {
-		return nil, err
-	}
-	data, err := slo.Marshal(compiled)
-	if err != nil {
-		return nil, err
-	}
-	objectives, err := alert.Parse("slo", data, alert.DefaultInterval)
+	objectives, err := slo.Load(files...)
 	return append(groups, objectives...), err
 }
 

@@ -54,6 +54,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 		return err
 	}
 	defer c.Close()
+	p := askPage(ctx, c)
 	last, err := c.LastMessages(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
 	if err != nil {
 		return err
@@ -61,11 +62,11 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	if len(last) == 0 {
 		return errors.New("no alerter has evaluated rules of late: start one with `weir alerter --rules FILE` or `weir up --rules FILE`")
 	}
-	record, err := alert.DecodeRecord(last[0].Data)
+	record, err := proto.DecodeAlertRecord(last[0].Data)
 	if err != nil {
 		return err
 	}
-	shown := slices.DeleteFunc(record.Alerts, func(x *alert.Alert) bool { return !f.all && x.State == alert.Resolved })
+	shown := slices.DeleteFunc(record.Alerts, func(x *proto.Alert) bool { return !f.all && x.State == proto.AlertResolved })
 	if f.format != "table" {
 		return a.printJSON(f.format, shown)
 	}
@@ -79,6 +80,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	}
 	if len(shown) == 0 {
 		fmt.Fprintf(a.stderr, "nothing is pending or fires; %d groups of rules, evaluated as of %s\n", len(record.Groups), record.Time.Local().Format(time.TimeOnly))
+		a.printPage(p, alertsState())
 		return nil
 	}
 	var t table
@@ -96,7 +98,11 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 			text(x.Labels["alertname"]), text(ownLabels(x.Labels)),
 			number(strconv.FormatFloat(float64(x.Value), 'g', 5, 64)), text(x.Annotations["summary"]))
 	}
-	return t.write(a.stdout)
+	if err := t.write(a.stdout); err != nil {
+		return err
+	}
+	a.printPage(p, alertsState())
+	return nil
 }
 
 // ownLabels are those that have no column.
@@ -110,7 +116,7 @@ func ownLabels(labels map[string]string) string {
 	return strings.Join(out, " ")
 }
 
-func (a *app) printJSON(format string, alerts []*alert.Alert) error {
+func (a *app) printJSON(format string, alerts []*proto.Alert) error {
 	encoder := json.NewEncoder(a.stdout)
 	if format == "ndjson" {
 		for _, x := range alerts {
@@ -121,7 +127,7 @@ func (a *app) printJSON(format string, alerts []*alert.Alert) error {
 		return nil
 	}
 	if alerts == nil {
-		alerts = []*alert.Alert{}
+		alerts = []*proto.Alert{}
 	}
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(alerts)

@@ -126,6 +126,8 @@ func servicesState(s query.Selection) url.Values {
 	return pageState("services", s)
 }
 
+func alertsState() url.Values { return pageState("alerts", query.Selection{}) }
+
 // hostPage is the address of a page of this host for others to know: none if
 // NATS can be reached from elsewhere and the page can't, or if there is no page.
 func hostPage(http, nats string) string {

@@ -170,19 +170,24 @@ func ownHeader(m *nats.Msg, key string) string {
 	return all[len(all)-1]
 }
 
-// LastSequence asks the leader of a stream for the sequence of a subject's last
-// message; 0 if there is none.
-func (c *Conn) LastSequence(ctx context.Context, stream, subject string) (uint64, error) {
-	var m *Message
-	err := c.retry(ctx, apiGet+stream, func(a context.Context) (err error) {
+// LastMessage asks the leader of a stream for a subject's last message, foreign
+// or not; nil if there is none.
+func (c *Conn) LastMessage(ctx context.Context, stream, subject string) (m *Message, err error) {
+	err = c.retry(ctx, apiGet+stream, func(a context.Context) (err error) {
 		m, err = c.lastFromLeader(a, stream, subject)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read last message of %s in %s: %w", subject, stream, err)
+		return nil, fmt.Errorf("read last message of %s in %s: %w", subject, stream, err)
 	}
+	return m, nil
+}
+
+// LastSequence is the sequence of a subject's last message; 0 if there is none.
+func (c *Conn) LastSequence(ctx context.Context, stream, subject string) (uint64, error) {
+	m, err := c.LastMessage(ctx, stream, subject)
 	if m == nil {
-		return 0, nil
+		return 0, err
 	}
 	return m.Sequence, nil
 }

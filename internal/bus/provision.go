@@ -85,7 +85,7 @@ func (l Layout) streams() []jetstream.StreamConfig {
 		sums.DenyDelete, sums.DenyPurge = true, true
 	}
 
-	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit)
+	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules)
 	alerts.AllowAtomicPublish = true
 	return []jetstream.StreamConfig{raw, enriched, latency, rollup, history, alerts}
 }

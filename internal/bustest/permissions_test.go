@@ -188,9 +188,13 @@ groups:
 				t.Errorf("%s reads %d records of alerts: %v", user, len(last), err)
 				continue
 			}
-			record, err := alert.DecodeRecord(last[0].Data)
+			record, err := proto.DecodeAlertRecord(last[0].Data)
 			if err != nil || len(record.Alerts) == 0 || record.Groups[rules+";requests"].Error != "" {
 				t.Errorf("%s reads that %+v: %v", user, record, err)
+			}
+			told, err := conns[user].LastMessages(t.Context(), proto.StreamAlerts, proto.SubjectAlertRules)
+			if err != nil || len(told) != 1 {
+				t.Errorf("%s reads %d messages of rules: %v", user, len(told), err)
 			}
 		}
 	}
@@ -336,6 +340,7 @@ func page(t *testing.T, c *bus.Conn, want uint64) {
 			t.Errorf("%s has no %s: %.500s", path, in, got)
 		}
 	}
+	bustest.Eventually(t, func() bool { return strings.Contains(get("/api/v1/rules"), `"name":"Fires"`) }, "the gateway doesn't hear of the rules")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -385,6 +390,7 @@ var allowed = map[string]string{
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
 	"weir.alert.critical.slow":       "alerter",
 	"weir.alert-commit":              "alerter",
+	"weir.alert-rules":               "alerter",
 	"$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
 	"$KV.WEIR_LEFT_OUT.install.retired":                                     "provisioner",
@@ -440,6 +446,7 @@ var allowed = map[string]string{
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history.>":      "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c":                     "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-commit":    "operator subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-rules":     "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert.>":         "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c":                      "subscriber events",
 	"$JS.API.CONSUMER.DURABLE.CREATE.WEIR_ALERTS.c":              "subscriber events",

@@ -55,6 +55,9 @@ func TestKilled(t *testing.T) {
 		var got []string
 		for _, c := range s.changes()[workload] {
 			got = append(got, c.Status)
+			if !strings.HasPrefix(c.Annotations.Exemplar, "duration=900ms operation=\"GET /\" status=200 namespace=shop workload="+workload) {
+				t.Errorf("the exemplar of %s is %q", workload, c.Annotations.Exemplar)
+			}
 		}
 		if !reflect.DeepEqual(got, want[:n]) {
 			t.Errorf("%s: %v, want %v", workload, got, want[:n])

@@ -188,6 +188,7 @@ func point(at int64, seconds int, when []slow) proto.Point {
 	if slices.ContainsFunc(when, func(w slow) bool { return seconds >= w.from && seconds < w.to }) {
 		took = 900 * time.Millisecond
 	}
+	p.Exemplars = []proto.Exemplar{{ValueNS: int64(took), TimeNS: at + 1, TraceID: fmt.Sprintf("%032x", at)}}
 	for range 20 {
 		p.Hist.Record(int64(took))
 	}
@@ -196,8 +197,9 @@ func point(at int64, seconds int, when []slow) proto.Point {
 
 // notice is what somebody is told of an alert: that it fires, or is over.
 type notice struct {
-	Status   string
-	StartsAt time.Time
+	Status      string
+	StartsAt    time.Time
+	Annotations struct{ Exemplar string }
 }
 
 // changes are those in WEIR_ALERTS, by workload.

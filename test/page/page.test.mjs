@@ -256,6 +256,87 @@ test('events: the past', async () => {
   await clean(page);
 });
 
+test('alerts: what fires, what fired, budgets', async () => {
+  const page = await visit(browser, '?view=alerts');
+  const seen = page.locator('table.alerts tr', { hasText: 'web probe' });
+  await seen.waitFor();
+  assert.match(await seen.innerText(), /Seen[^]*firing[^]*ticket[^]*web probe calls the frontend[^]*workload=web probe/);
+  assert.match(await page.locator('table.alerts tr', { hasText: 'BusyForLong' }).innerText(), /pending/);
+  await page.locator('.problem', { hasText: "the group's limit is 1" }).waitFor(); // a rule that fails
+  // How many fire is beside the view's name, in every view.
+  await eventually(async () => {
+    const firing = await page.locator('table.alerts .alert-firing').count();
+    assert.equal(parseInt(await page.locator('nav .fires').innerText(), 10), firing);
+    assert.ok(firing >= 2);
+  });
+  // What is shown is what the gateway says.
+  const share = (v) => (v === 0 ? '0' : v < 1e-4 ? '<0.01 %' : null);
+  await eventually(async () => {
+    const said = await (await fetch(`${base}/api/budgets`)).json();
+    const shown = await page.locator('table.budgets tbody tr').evaluateAll((rows) => rows.map((r) => [...r.cells].map((c) => c.innerText.trim())));
+    assert.deepEqual(shown.map((r) => r[0]), ['payment-latency', 'cart-errors']);
+    said.rows.forEach((row, i) => {
+      const [, text, now, burn, ratio, used] = shown[i];
+      assert.equal(text, row.text);
+      for (const [cell, v] of [[now, row.ratio_now], [ratio, row.ratio], [used, row.used]]) {
+        assert.ok(cell === share(v) || Math.abs(parseFloat(cell) - 100 * v) <= 0.0051 * Math.max(1, 100 * v), `${cell} is not ${v}`);
+      }
+      assert.ok(burn === '<0.01×' || burn === '0×' || Math.abs(parseFloat(burn) - row.burn) <= 0.0051 * Math.max(1, row.burn), `${burn} is not ${row.burn}`);
+    });
+    assert.ok(said.long_s >= 900 && said.long_s <= 3600, said.long_s);
+  });
+  // Words narrow all of it, and the address has them.
+  await page.keyboard.press('/');
+  await page.keyboard.type('web probe');
+  await eventually(async () => assert.equal(await page.locator('table.alerts tbody tr').count(), 1));
+  assert.equal(state(page).q, 'web probe');
+  assert.deepEqual([...new Set(await texts(page, 'table.changes tbody td:nth-child(3)'))], ['Seen']);
+  // The drawing has a bar for each time that it fired; the key v takes it away.
+  assert.ok(await page.locator('.timeline a').count() >= 1);
+  await page.locator('h1').click();
+  await page.keyboard.press('v');
+  await eventually(async () => assert.equal(await page.locator('.timeline').count(), 0));
+  await page.keyboard.press('v');
+  // An alert leads to what it is about, around the time that it began.
+  const since = (await (await fetch(`${base}/api/alerts`)).json()).active.find((a) => a.labels.workload === 'web probe').since;
+  await page.locator('table.alerts .lead').first().click();
+  await eventually(() => assert.deepEqual([state(page).view, state(page).w, Number(state(page).from), Number(state(page).to)], ['service', 'web probe', since - 18e5, since + 3e5]));
+  await page.locator('nav .fires').waitFor();
+  await page.goBack();
+  await page.locator('.timeline a').first().press('Enter');
+  await eventually(() => assert.equal(state(page).view, 'service'));
+  await page.goBack();
+  // A change leads to the services of that time.
+  await page.locator('table.changes .lead').first().press('Enter');
+  await eventually(() => assert.equal(state(page).view, 'services'));
+  assert.ok(Number(state(page).from) < since && since < Number(state(page).to));
+  await page.locator('table.services .lead').first().waitFor();
+  await clean(page);
+});
+
+test('alerts: another time', async () => {
+  const all = (await (await fetch(`${base}/api/alerts`)).json()).history;
+  const seen = all.find((a) => a.labels.workload === 'web probe');
+  const page = await visit(browser, `?view=alerts&from=${seen.since - 600_000}&to=${seen.since + 30_000}`);
+  await page.locator('.about', { hasText: 'as of' }).waitFor();
+  assert.match(await page.locator('table.alerts tr', { hasText: 'web probe' }).innerText(), /30 s/);
+  assert.ok(!(await page.locator('main').innerText()).includes('BusyForLong')); // what was pending isn't known
+  await page.goto(`${base}/?view=alerts&from=${seen.since - 1200_000}&to=${seen.since - 600_000}`);
+  await page.getByText('Nothing fires.').waitFor();
+  await page.getByText('Nothing began to fire').waitFor();
+  await clean(page);
+});
+
+test('alerts: narrow screens', async () => {
+  const page = await visit(browser, '?view=alerts', { viewport: { width: 390, height: 800 } });
+  await page.locator('table.alerts .lead').first().waitFor();
+  await page.locator('.timeline svg').waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  const said = await page.locator('table.alerts td.said').first().boundingBox();
+  assert.ok(said.x >= 0 && said.x + said.width <= 390 && said.width > 250, JSON.stringify(said));
+  await clean(page);
+});
+
 test('health: ledger, lag, streams, versions', async () => {
   const page = await visit(browser, '?view=health&last=15m');
   await page.locator('.verdict').waitFor();
@@ -341,6 +422,7 @@ test('the address holds everything', async () => {
     `?view=service&ns=host&w=cart&kind=unit&from=${to - 300_000}&to=${to}&table=1`,
     `?view=map&from=${to - 300_000}&to=${to}&q=cart`,
     `?view=events&from=${to - 30_000}&to=${to}&filter=status+%3E%3D+500`,
+    `?view=alerts&from=${to - 300_000}&to=${to}&q=seen&sort=severity`,
     `?view=services&last=5m&at=${to - 60_000}&speed=30&paused=1`,
   ]) {
     const see = async () => {
@@ -385,7 +467,7 @@ test('keyboard only: from the first Tab to one request', async () => {
   await page.locator('dialog').waitFor();
   await page.keyboard.press('Escape');
   await page.locator('dialog').waitFor({ state: 'detached' });
-  for (const [k, view] of [['2', 'map'], ['4', 'health'], ['1', 'services']]) {
+  for (const [k, view] of [['2', 'map'], ['4', 'alerts'], ['5', 'health'], ['1', 'services']]) {
     await page.keyboard.press(k);
     await eventually(() => assert.equal(state(page).view, view));
   }
@@ -405,6 +487,10 @@ test('names that attack are inert text', async () => {
   await page.locator('.node', { hasText: '<img src=x' }).waitFor();
   await page.goto(`${base}/?view=events&from=${Date.now() - 600_000}&to=${Date.now()}&filter=${encodeURIComponent(`path.contains("onerror")`)}`);
   await page.locator('table.events td', { hasText: hostile }).first().waitFor();
+  await page.goto(`${base}/?view=alerts`);
+  await page.locator('table.alerts td', { hasText: `workload=${hostile}` }).first().waitFor();
+  await page.locator('table.changes td', { hasText: '<script>window.hacked=1</script>' }).first().waitFor();
+  await page.locator('.timeline a').first().waitFor();
   await page.goto(`${base}/?view=services&q=${encodeURIComponent('<script>window.hacked=1</script>')}`);
   await page.getByText('<script>window.hacked=1</script>').waitFor();
   assert.equal(await page.locator('img, main script').count(), 0);
@@ -437,7 +523,7 @@ test('axe finds nothing serious', async () => {
     const page = await visit(browser, '', { colorScheme: scheme, bypassCSP: true });
     await page.addScriptTag({ content: axeSource });
     for (const path of ['?view=services', '?view=service&ns=host&w=payment&kind=unit', `?view=service&ns=host&w=payment&kind=unit&from=${to - 60_000}&to=${to}&table=1`,
-      '?view=map', '?view=map&table=1', `?view=events&from=${to - 1000}&to=${to}`, '?view=health&last=15m', `?view=services&at=${to}&paused=1`]) {
+      '?view=map', '?view=map&table=1', `?view=events&from=${to - 1000}&to=${to}`, '?view=health&last=15m', '?view=alerts', `?view=services&at=${to}&paused=1`]) {
       await walk(page, path);
       await page.locator(path.includes('map') && !path.includes('table') ? '.graph' : 'table.data').first().waitFor();
       const found = await page.evaluate(async () => (await window.axe.run({ resultTypes: ['violations'] })).violations.map((v) => ({ id: v.id, impact: v.impact, nodes: v.nodes.map((n) => n.html.slice(0, 120)).slice(0, 3) })));
@@ -453,6 +539,19 @@ test('nothing is large, and nothing comes from elsewhere', async () => {
   const bytes = await page.evaluate(() => performance.getEntriesByType('resource').filter((r) => !r.name.includes('/api/')).reduce((sum, r) => sum + r.encodedBodySize, 0)
     + performance.getEntriesByType('navigation')[0].encodedBodySize);
   assert.ok(bytes > 20_000 && bytes <= 150_000, `${bytes} bytes`);
+  await clean(page);
+});
+
+test('alerts: a rule that is added fires without a reload', { skip: !control }, async () => {
+  const page = await visit(browser, '?view=alerts&q=added');
+  await page.getByText('Nothing of it has these words.').waitFor();
+  const before = parseInt(await page.locator('nav .fires').innerText(), 10);
+  await page.evaluate(() => { window.sameDocument = true; });
+  assert.ok((await fetch(`${control}/rule`, { method: 'POST' })).ok);
+  await page.locator('table.alerts tr', { hasText: 'it was added' }).waitFor({ timeout: 180_000 });
+  await page.locator('table.changes tr', { hasText: 'it was added' }).waitFor();
+  await eventually(async () => assert.ok(parseInt(await page.locator('nav .fires').innerText(), 10) >= before));
+  assert.equal(await page.evaluate(() => window.sameDocument), true);
   await clean(page);
 });
 

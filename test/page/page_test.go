@@ -50,15 +50,29 @@ func TestPage(t *testing.T) {
 		}
 		c.Close()
 	})
+	rules := t.TempDir()
 	control := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/stop" {
+		switch r.URL.Path {
+		case "/stop":
 			server.Stop()
-		} else {
+		case "/start":
 			server.Restart()
+		case "/rule":
+			if err := shop.AddRule(rules); err != nil {
+				t.Error(err)
+			}
 		}
 	}))
 	defer control.Close()
 	<-filled
+	alerter, err := connect("alerter")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Go(func() error {
+		defer alerter.Close()
+		return shop.Alerter(ctx, alerter, rules, 15*time.Minute, discard)
+	})
 	bustest.Eventually(t, func() bool { return counted("http://" + address) }, "the shop is not counted")
 
 	cmd := Node(ctx, ".", "http://"+address, "--test", "--test-reporter=spec", "page.test.mjs")

@@ -42,6 +42,11 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	rules, err := os.MkdirTemp("", "weir-live-rules-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(rules)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	server, err := natsserver.Start(ctx, natsserver.Config{Dir: dir, Addr: *nats}, log)
 	if err != nil {
@@ -56,10 +61,24 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
+	alerter, err := connect("alerter")
+	if err != nil {
+		return err
+	}
+	defer alerter.Close()
 	g, ctx := errgroup.WithContext(ctx)
+	filled := make(chan struct{})
 	g.Go(func() error {
 		return shop.Run(ctx, shop.Config{Bus: connect, Past: *past, Rate: *rate, Lost: *lost,
-			Filled: func() { fmt.Printf("http://%s/ has its past\n", *http) }}, log)
+			Filled: func() { fmt.Printf("http://%s/ has its past\n", *http); close(filled) }}, log)
+	})
+	g.Go(func() error {
+		select {
+		case <-filled:
+			return shop.Alerter(ctx, alerter, rules, time.Hour, log)
+		case <-ctx.Done():
+			return nil
+		}
 	})
 	g.Go(func() error {
 		return gateway.Run(ctx, gateway.Config{Bus: c, HTTP: *http, Registry: prometheus.NewRegistry()}, log)

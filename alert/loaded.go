@@ -1,0 +1,73 @@
+package alert
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+// rulesEvery is how often rules are stored that haven't changed: well before the
+// stream's age takes them.
+const rulesEvery = 6 * time.Hour
+
+// loadedRules is what the stream says of the rules.
+type loadedRules struct {
+	data []byte    // the last message, nil if there is none of Weir's
+	at   time.Time // when it was stored
+
+	leftOut int // groups there was no room for
+}
+
+func (l *loadedRules) read(ctx context.Context, c *bus.Conn) error {
+	last, err := c.LastMessage(ctx, proto.StreamAlerts, proto.SubjectAlertRules)
+	if err == nil && last != nil && !last.Foreign {
+		l.data, l.at = last.Data, last.Time
+	}
+	return err
+}
+
+// part is the message that the stream lacks of the rules: none if its last one
+// says the same, and isn't old.
+func (l *loadedRules) part(groups []*Group, now time.Time) ([]bus.Part, error) {
+	data, leftOut, err := encodeRules(groups)
+	l.leftOut = leftOut
+	if err != nil || bytes.Equal(data, l.data) && now.Sub(l.at) < rulesEvery {
+		return nil, err
+	}
+	return []bus.Part{{Subject: proto.SubjectAlertRules, Data: data}}, nil
+}
+
+// stored takes note of the parts of a batch.
+func (l *loadedRules) stored(parts []bus.Part, now time.Time, log *slog.Logger) {
+	if len(parts) == 0 || parts[0].Subject != proto.SubjectAlertRules {
+		return
+	}
+	l.data, l.at = parts[0].Data, now
+	if l.leftOut > 0 {
+		log.Warn("rules_not_all_told", "subject", proto.SubjectAlertRules, "groups_left_out", l.leftOut)
+	}
+}
+
+// encodeRules are the rules as others are told of them.
+func encodeRules(groups []*Group) (data []byte, leftOut int, err error) {
+	var out proto.AlertRules
+	for _, g := range groups {
+		of := proto.RuleGroup{File: g.File, Name: g.Name, Interval: g.Interval.Seconds(), Limit: g.Limit, Objective: g.Objective, Rules: []proto.Rule{}}
+		for _, r := range g.Rules {
+			kind := proto.RuleAlerting
+			if r.Alert == "" {
+				kind = proto.RuleRecording
+			}
+			of.Rules = append(of.Rules, proto.Rule{
+				ID: r.ID, Kind: kind, Name: r.Name(), Query: r.parsed.String(), For: r.For.Seconds(), KeepFiringFor: r.KeepFiringFor.Seconds(),
+				Labels: r.Labels, Annotations: r.Annotations,
+			})
+		}
+		out.Groups = append(out.Groups, of)
+	}
+	return out.Encode()
+}

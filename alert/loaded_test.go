@@ -1,0 +1,143 @@
+package alert
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/proto"
+)
+
+// toldRules are what is said of the rules, and in which order with the records.
+func (p *past) toldRules() (rules []*proto.AlertRules, order string) {
+	p.Helper()
+	for _, m := range bustest.ReadStored(p, p.server.URL, proto.StreamAlerts) {
+		switch m.Subject {
+		case proto.SubjectAlertRules:
+			r, err := proto.DecodeAlertRules(m.Data)
+			if err != nil {
+				p.Fatal(err)
+			}
+			rules, order = append(rules, r), order+"r"
+		case proto.SubjectAlertCommit:
+			order += "c"
+		}
+	}
+	return rules, order
+}
+
+// The stream says what rules there are: once, again when they are others, and
+// not again when an alerter goes on that has the same.
+func TestRulesAreTold(t *testing.T) {
+	p := newPast(t)
+	conn := bustest.Connect(t, p.server.URL)
+	// A foreign message isn't what an alerter said.
+	bustest.Publish(t, p.server.URL, proto.SubjectAlertRules, []byte(`{"v":1,"groups":[]}`))
+	cfg := p.config(conn, "a")
+	cfg.More = func() ([]*Group, error) {
+		groups, err := Parse("slo", []byte("groups: [{name: cart, rules: [{record: a, expr: vector(1)}]}]"), time.Minute)
+		if err == nil {
+			groups[0].Objective = &proto.Objective{SLO: "cart"}
+		}
+		return groups, err
+	}
+	stop := p.run(cfg)
+	told := func(n int) {
+		t.Helper()
+		bustest.Eventually(t, func() bool {
+			_, order := p.toldRules()
+			return len(order) > 0 && order[len(order)-1] == 'c' && strings.Count(order, "r") == n+1
+		}, "the rules aren't said %d times", n)
+	}
+	told(1)
+	rules, order := p.toldRules()
+	if !strings.HasPrefix(order, "rrc") { // the foreign one, and a batch of rules and record
+		t.Errorf("stored were %s", order)
+	}
+	g := rules[1].Groups
+	if len(g) != 2 || g[0].Key() != p.rules+";shop" || g[0].Interval != 30 || g[1].Objective == nil || g[1].Objective.SLO != "cart" {
+		t.Fatalf("%+v", g)
+	}
+	slow := g[0].Rules[1]
+	if slow.ID != "Slow" || slow.Kind != proto.RuleAlerting || slow.Query != "avg_over_time(workload:p90[1m]) > 0.5" || slow.For != 60 ||
+		slow.Labels["severity"] != "page" || slow.Annotations["summary"] == "" || g[0].Rules[0].Kind != proto.RuleRecording {
+		t.Errorf("%+v", g[0].Rules)
+	}
+	stop()
+
+	stop = p.run(cfg) // the same
+	bustest.Eventually(t, func() bool {
+		_, now := p.toldRules()
+		return strings.Count(now, "c") > strings.Count(order, "c")
+	}, "the next one says nothing")
+	told(1)
+	stop()
+
+	if err := os.WriteFile(p.rules, []byte(slowRule+"- name: other\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop = p.run(cfg)
+	defer stop()
+	told(2)
+	if rules, _ = p.toldRules(); len(rules[2].Groups) != 3 {
+		t.Errorf("%+v", rules[2])
+	}
+}
+
+// They are stored again before the stream's age takes them.
+func TestRulesStay(t *testing.T) {
+	groups, err := Parse("a.yaml", []byte(slowRule), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	var l loadedRules
+	part := func(at time.Time) []bus.Part {
+		t.Helper()
+		parts, err := l.part(groups, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parts
+	}
+	l.stored(part(now), now, quiet)
+	if l.data == nil || part(now.Add(rulesEvery-time.Second)) != nil {
+		t.Error("they are stored again at once")
+	}
+	if part(now.Add(rulesEvery)) == nil {
+		t.Error("they aren't stored again")
+	}
+	groups[0].Rules[1].For = time.Hour
+	if part(now) == nil {
+		t.Error("another rule isn't stored")
+	}
+}
+
+// A rule that fails is in the record, by its name, as soon as it does.
+func TestFailingRuleIsTold(t *testing.T) {
+	p := newPast(t)
+	wrong := filepath.Join(t.TempDir(), "wrong.yaml")
+	const text = `groups: [{name: g, interval: 10s, limit: 1, rules: [{record: ok, expr: vector(1)}, {record: two, expr: 'label_replace(vector(1), "a", "b", "", "") or vector(1)'}]}]`
+	if err := os.WriteFile(wrong, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := p.config(bustest.Connect(t, p.server.URL), "a")
+	cfg.Rules = []string{wrong}
+	defer p.run(cfg)()
+	bustest.Eventually(t, func() bool {
+		last, err := p.conn.LastMessages(t.Context(), proto.StreamAlerts, proto.SubjectAlertCommit)
+		if err != nil || len(last) == 0 {
+			return false
+		}
+		r, err := proto.DecodeAlertRecord(last[0].Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := r.Groups[wrong+";g"]
+		return g.Errors["two"] == "it gives 2 series, the group's limit is 1" && len(g.Errors) == 1 && g.Took > 0
+	}, "nobody says that it fails")
+}
