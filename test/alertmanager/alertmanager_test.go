@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,11 +66,11 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Of two replicas the one that works is killed, again and again, while an
-// Alertmanager goes away before one alert fires and before it is over.
+// Of two replicas the one that works is killed while an Alertmanager goes away
+// before an alert fires and before it is over, and paused while another is over.
 func TestTakenOver(t *testing.T) {
 	t.Parallel()
-	s := start(t, map[string][]slow{"cart": {{-20, 10}}, "payment": {{-10, 20}}})
+	s := start(t, map[string][]slow{"cart": {{-20, 10}}, "payment": {{0, 60}}})
 	a, b := s.alerter("a"), s.alerter("b")
 	a.Start()
 	rig.Eventually(t, bustest.Timeout, "a works", func() bool { return s.records() > 0 })
@@ -86,7 +87,15 @@ func TestTakenOver(t *testing.T) {
 	away("cart", 1)
 	rig.Eventually(t, bustest.Timeout, "the receiver hears of cart", func() bool { return len(s.receiver.heard("/alertmanager")["cart"]) == 1 })
 	away("cart", 2)
+	// One that is paused, until its rival has told of an end, thinks that it has the lease still.
+	last := strings.Count(a.Log(), "lease_acquired") + strings.Count(b.Log(), "lease_acquired")
+	a.Signal(syscall.SIGSTOP)
+	rig.Eventually(t, bustest.Timeout, "b takes over", func() bool {
+		return strings.Count(a.Log(), "lease_acquired")+strings.Count(b.Log(), "lease_acquired") > last
+	})
 	rig.Eventually(t, 2*bustest.Timeout, "payment is over", func() bool { return s.count("payment") == 2 })
+	rig.Eventually(t, bustest.Timeout, "the receiver hears of payment", func() bool { return len(s.receiver.heard("/alertmanager")["payment"]) == 2 })
+	a.Signal(syscall.SIGCONT)
 	s.same()
 }
 
