@@ -227,10 +227,10 @@ func (a *alerter) work(ctx context.Context) error {
 		return err
 	}
 	t.tell(sorted(t.e.alerts), nil) // before anything that takes long: whoever hears nothing takes them for over
-	if err := a.loaded(ctx); err != nil {
+	if err := t.rules.read(ctx, a.cfg.Bus); err != nil {
 		return err
 	}
-	if err := t.rules.read(ctx, a.cfg.Bus); err != nil {
+	if err := a.loaded(ctx); err != nil {
 		return err
 	}
 	if err := t.look(ctx, groups); err != nil {

@@ -48,6 +48,7 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 	viewers.HandleFunc("GET /api/live", g.serveLive)
 	viewers.HandleFunc("GET /api/events", g.events)
 	viewers.Handle("GET /metrics/latency", g.exporter)
+	viewers.HandleFunc("GET /federate", g.federate)
 	for kind, answer := range map[string]func(*http.Request) (any, error){
 		"services": g.spanned(func(s *history.Span, q url.Values) (any, error) {
 			of, err := selection(q)

@@ -10,7 +10,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
-	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -69,6 +67,14 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 		"rules":               a.rules,
 		"alerts":              a.alerts,
 		"status/buildinfo":    a.buildInfo,
+		"status/runtimeinfo":  a.runtimeInfo,
+		"status/tsdb":         a.tsdb,
+		"status/config":       constant(map[string]string{"yaml": promConfig}),
+		"status/flags":        constant(promFlags),
+		"status/walreplay":    constant(map[string]any{"state": "done", "min": 0, "max": 0, "current": 0}),
+		"targets":             constant(map[string]any{"activeTargets": []any{}, "droppedTargets": []any{}, "droppedTargetCounts": map[string]int{}}),
+		"targets/metadata":    constant([]any{}),
+		"alertmanagers":       constant(map[string]any{"activeAlertmanagers": []any{}, "droppedAlertmanagers": []any{}}),
 	} {
 		for _, method := range methods {
 			mux.HandleFunc(method+" /api/v1/"+path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, path, answer) })
@@ -77,6 +83,15 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	for _, method := range methods {
 		mux.HandleFunc(method+" /api/v1/", notHere)
 	}
+	mux.HandleFunc("OPTIONS /api/v1/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD, OPTIONS, POST")
+		w.WriteHeader(http.StatusNoContent)
+	})
+}
+
+// constant answers always the same.
+func constant(data any) func(*http.Request) (*promData, error) {
+	return func(*http.Request) (*promData, error) { return success(data), nil }
 }
 
 func notHere(w http.ResponseWriter, r *http.Request) {
@@ -127,10 +142,13 @@ func badParam(name string, err error) error {
 // failed is why an expression has no value.
 func failed(err error) error {
 	var syntax *promql.SyntaxError
+	var query *promql.QueryError
 	var limit *promql.LimitError
 	switch {
-	case errors.As(err, &syntax):
+	case errors.As(err, &syntax), errors.As(err, &query):
 		return badParam("query", err)
+	case errors.As(err, &limit) && limit.Asked:
+		return badData(err)
 	case errors.As(err, &limit) && limit.Timeout:
 		return &promError{"timeout", http.StatusServiceUnavailable, err}
 	case errors.Is(err, context.Canceled):
@@ -150,7 +168,9 @@ func (a *promAPI) query(r *http.Request) (*promData, error) {
 	if err != nil {
 		return nil, err
 	}
-	return evaluate(r, func(ctx context.Context, expr string) (*promql.Result, error) { return a.engine.Instant(ctx, expr, at) })
+	return a.evaluate(r, func(ctx context.Context, e *promql.Engine, expr string) (*promql.Result, error) {
+		return e.Instant(ctx, expr, at)
+	})
 }
 
 func (a *promAPI) queryRange(r *http.Request) (*promData, error) {
@@ -165,16 +185,26 @@ func (a *promAPI) queryRange(r *http.Request) (*promData, error) {
 	if err != nil {
 		return nil, err
 	}
-	return evaluate(r, func(ctx context.Context, expr string) (*promql.Result, error) {
-		return a.engine.Range(ctx, expr, from, to, step)
+	return a.evaluate(r, func(ctx context.Context, e *promql.Engine, expr string) (*promql.Result, error) {
+		return e.Range(ctx, expr, from, to, step)
 	})
 }
 
 // evaluate works an expression out within the time it has.
-func evaluate(r *http.Request, work func(context.Context, string) (*promql.Result, error)) (*promData, error) {
-	ctx := r.Context()
+func (a *promAPI) evaluate(r *http.Request, work func(context.Context, *promql.Engine, string) (*promql.Result, error)) (*promData, error) {
+	ctx, engine := r.Context(), a.engine
+	if r.Form.Get("lookback_delta") != "" {
+		back, err := promDuration(r.Form, "lookback_delta")
+		if err != nil {
+			return nil, err
+		}
+		engine = engine.Looking(back)
+	}
 	if r.Form.Get("timeout") != "" {
 		limit, err := promDuration(r.Form, "timeout")
+		if err == nil && limit <= 0 {
+			err = badParam("timeout", fmt.Errorf("timeout must be positive, got %s", limit))
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -186,7 +216,7 @@ func evaluate(r *http.Request, work func(context.Context, string) (*promql.Resul
 	if err != nil {
 		return nil, err
 	}
-	result, err := work(ctx, r.Form.Get("query"))
+	result, err := work(ctx, engine, r.Form.Get("query"))
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -270,6 +300,9 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 		if selectors, err = promql.ParseSelectors(given); err != nil {
 			return nil, nil, badParam("match[]", err)
 		}
+		if slices.ContainsFunc(selectors, selectsAll) {
+			return nil, nil, badParam("match[]", errors.New("match[] must contain at least one non-empty matcher"))
+		}
 	}
 	all, d := []T{}, success(nil) // not null
 	for _, s := range selectors {
@@ -287,27 +320,27 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 	return all, d, nil
 }
 
+// selectsAll reports whether a selector has no matcher that asks for anything.
+func selectsAll(selector []*labels.Matcher) bool {
+	return !slices.ContainsFunc(selector, func(m *labels.Matcher) bool { return !m.Matches("") })
+}
+
 func (a *promAPI) metadata(r *http.Request) (*promData, error) {
-	most, err := promLimit(r.Form)
+	most, err := promNumber(r.Form, "limit", -1)
+	if err == nil { // there is one of each metric
+		_, err = promNumber(r.Form, "limit_per_metric", -1)
+	}
 	if err != nil {
 		return nil, err
 	}
 	metrics := promql.Metrics()
 	out := map[string][]promql.Metadata{}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
-		if only := r.Form.Get("metric"); (only == "" || only == name) && (most <= 0 || len(out) < most) {
+		if only := r.Form.Get("metric"); (only == "" || only == name) && (most < 0 || len(out) < most) {
 			out[name] = []promql.Metadata{metrics[name]}
 		}
 	}
 	return success(out), nil
-}
-
-// buildInfo names the Prometheus whose engine and API this is: clients choose by
-// it what they ask for.
-func (a *promAPI) buildInfo(*http.Request) (*promData, error) {
-	return success(map[string]string{
-		"version": promql.Version, "revision": status.Version(), "branch": "weir", "buildUser": "", "buildDate": "", "goVersion": runtime.Version(),
-	}), nil
 }
 
 // promTime reads unix seconds or RFC 3339.
@@ -352,14 +385,23 @@ func promDuration(q url.Values, name string) (time.Duration, error) {
 	return time.Duration(d), nil
 }
 
+// promLimit reads how many elements an answer may have, 0 for any number.
 func promLimit(q url.Values) (int, error) {
-	text := q.Get("limit")
+	n, err := promNumber(q, "limit", 0)
+	if err == nil && n < 0 {
+		err = badParam("limit", errors.New("limit must be non-negative"))
+	}
+	return n, err
+}
+
+func promNumber(q url.Values, name string, otherwise int) (int, error) {
+	text := q.Get(name)
 	if text == "" {
-		return 0, nil
+		return otherwise, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, badParam("limit", fmt.Errorf("%q is not a number", text))
+		return 0, badParam(name, fmt.Errorf("%q is not a number", text))
 	}
 	return n, nil
 }

@@ -193,7 +193,7 @@ func (r *rig) promMistakes(c v1.API) {
 		"/api/v1/query?query=1&timeout=soon":               http.StatusBadRequest,
 		"/api/v1/series":                                   http.StatusBadRequest,
 		"/api/v1/series?match[]=%7B":                       http.StatusBadRequest,
-		"/api/v1/targets":                                  http.StatusNotFound,
+		"/api/v1/features":                                 http.StatusNotFound,
 		"/api/v1/query?query=1&limit=many":                 http.StatusBadRequest,
 	} {
 		var got struct{ Status, ErrorType, Error string }

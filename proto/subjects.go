@@ -62,12 +62,12 @@ func (r *Rollup) Subject(namespace, workload string) string {
 // SubjectAlertCommit is the lane of the alerter: what it knows after each round.
 const SubjectAlertCommit = "weir.alert-commit"
 
+// SubjectAlertRules is where the alerter says what rules it evaluates.
+const SubjectAlertRules = "weir.alert-rules"
+
 // BucketSilences is the key-value bucket of silences: of which alerts webhooks
 // don't hear for a while.
 const BucketSilences = "WEIR_SILENCES"
-
-// SubjectAlertRules is where the alerter says what rules it evaluates.
-const SubjectAlertRules = "weir.alert-rules"
 
 // Headers of a message on a lane.
 const (

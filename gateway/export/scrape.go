@@ -57,14 +57,9 @@ func (t *table) families() []*dto.MetricFamily {
 		}
 		f.Metric = append(f.Metric, &dto.Metric{Label: labels, Histogram: h})
 	}
-	empty := newSum()
 	for _, s := range t.all {
-		latency, wait, exemplars := &s.latency, &s.wait, s.exemplars
-		if !s.shown {
-			latency, wait, exemplars = &empty, &empty, nil
-		}
-		s.shown = true
-		labels := s.labels()
+		latency, wait, exemplars := s.show(scrapes)
+		labels := pairs(s.labels())
 		add(s.MetricName(), latencyHelp, labels, latency.histogram(s.began, exemplars))
 		if s.Side == wire.SideServer {
 			add(waitName(&s.Key), waitHelp, labels, wait.histogram(s.began, nil))
@@ -83,12 +78,11 @@ func waitName(k *query.Key) string {
 	return strings.TrimSuffix(k.MetricName(), "duration_seconds") + "wait_duration_seconds"
 }
 
-func (s *series) labels() []*dto.LabelPair {
-	labels := s.Labels()
+func (s *series) labels() []query.Label {
 	if s.overflow {
-		labels = []query.Label{{Name: overflowLabel, Value: "true"}}
+		return []query.Label{{Name: overflowLabel, Value: "true"}}
 	}
-	return pairs(labels)
+	return s.Labels()
 }
 
 func pairs(labels []query.Label) []*dto.LabelPair {
@@ -101,6 +95,25 @@ func pairs(labels []query.Label) []*dto.LabelPair {
 
 // histogram has both kinds of buckets: scrapers take those they know.
 func (s *sum) histogram(began time.Time, exemplars []wire.Exemplar) *dto.Histogram {
+	h := s.native(began)
+	for i, bound := range bounds {
+		h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: &bound, CumulativeCount: proto.Uint64(s.classic(i))})
+	}
+	h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: h.SampleCount})
+	for _, e := range exemplars {
+		if id(e.TraceID, 16) == nil {
+			continue
+		}
+		x := exemplar(&e)
+		i, _ := slices.BinarySearch(bounds, x.GetValue())
+		h.Bucket[i].Exemplar = x
+		h.Exemplars = append(h.Exemplars, x)
+	}
+	return h
+}
+
+// native has no classic buckets.
+func (s *sum) native(began time.Time) *dto.Histogram {
 	n := s.Native()
 	if n.Count == 0 {
 		n.Schema = histogram.RecordScale // rates are as coarse as the coarsest sample in their range
@@ -115,25 +128,17 @@ func (s *sum) histogram(began time.Time, exemplars []wire.Exemplar) *dto.Histogr
 	if len(h.PositiveSpan) == 0 { // says that it is a native one, too
 		h.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}}
 	}
-	for i, bound := range bounds {
-		h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: &bound, CumulativeCount: proto.Uint64(s.classic(i))})
-	}
-	h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: &n.Count})
-	for _, e := range exemplars {
-		if id(e.TraceID, 16) == nil {
-			continue
-		}
-		x := exemplar(&e)
-		i, _ := slices.BinarySearch(bounds, x.GetValue())
-		h.Bucket[i].Exemplar = x
-		h.Exemplars = append(h.Exemplars, x)
-	}
 	return h
 }
 
-// classic is how many values are at or below bound i: whole ones, within the
-// count.
-func (s *sum) classic(i int) uint64 { return min(uint64(s.below[i]+0.5), s.Count) }
+// classic is how many values are at or below bound i, the last of which is +Inf:
+// whole ones, within the count.
+func (s *sum) classic(i int) uint64 {
+	if i == len(bounds) {
+		return s.Count
+	}
+	return min(uint64(s.below[i]+0.5), s.Count)
+}
 
 func exemplar(e *wire.Exemplar) *dto.Exemplar {
 	labels := []query.Label{{Name: "trace_id", Value: e.TraceID}}

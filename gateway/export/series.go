@@ -2,6 +2,7 @@ package export
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +18,22 @@ const (
 	sweepEach = time.Minute
 )
 
-var bounds = histogram.ClassicBounds()
+var (
+	bounds        = histogram.ClassicBounds()
+	classicBounds = bucketLabels()
+)
+
+// bucketLabels are the values of le, as Prometheus writes them: 0.5, 1.0, +Inf.
+func bucketLabels() (out []string) {
+	for _, b := range bounds {
+		le := strconv.FormatFloat(b, 'f', -1, 64)
+		if !strings.Contains(le, ".") {
+			le += ".0"
+		}
+		out = append(out, le)
+	}
+	return append(out, "+Inf")
+}
 
 // series is what was counted of one key since it began.
 type series struct {
@@ -26,10 +42,30 @@ type series struct {
 	overflow  bool // it stands for all that found no room
 	began     time.Time
 	changed   time.Time
-	shown     bool // a scrape has seen it, at zero
+	shown     [viewers]bool // who has seen it, at zero
 	latency   sum
 	wait      sum // server side only
 	exemplars []proto.Exemplar
+}
+
+// viewer is who is shown the sums by Prometheus's rules.
+type viewer int
+
+const (
+	scrapes viewer = iota
+	federation
+	viewers
+)
+
+// show is what a viewer is shown of a series: nothing yet the first time, so that
+// it sees all of the increase.
+func (s *series) show(to viewer) (latency, wait *sum, exemplars []proto.Exemplar) {
+	if !s.shown[to] {
+		s.shown[to] = true
+		empty := newSum()
+		return &empty, &empty, nil
+	}
+	return &s.latency, &s.wait, s.exemplars
 }
 
 // sum is a histogram, and how many values are at or below each of the classic

@@ -9,6 +9,7 @@ import (
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
 )
 
 // piece is a window of a level.
@@ -158,16 +159,20 @@ func (t *taking) before(p piece) {
 		switch {
 		case s == nil:
 		case t.ask.Differences:
-			n := t.u.unpackOne(cell, false, false).Count
 			base := t.base(s)
-			base.Hist.Count += n
-			base.Hist.ZeroCount += n
-			base.Wait.Count += n
-			base.Wait.ZeroCount += n
+			addTotals(&base.Hist, t.u.unpackOne(cell, false, false))
+			if s.Key.Side == proto.SideServer {
+				addTotals(&base.Wait, t.u.unpackOne(cell, true, false))
+			}
 		default:
 			t.base(s).AddRow(t.u.unpack(cell))
 		}
 	}
+}
+
+// addTotals adds what a histogram holds, but not how it is spread.
+func addTotals(to, h *histogram.Histogram) {
+	to.Merge(&histogram.Histogram{Scale: h.Scale, Count: h.Count, ZeroCount: h.Count, SumNS: h.SumNS, MinNS: h.MinNS, MaxNS: h.MaxNS})
 }
 
 func (t *taking) base(s *packed) *query.Row {
@@ -221,6 +226,7 @@ func (t *taking) finish() {
 			continue
 		}
 		p.Read = func(n int, wait, buckets bool) *histogram.Histogram { return u.unpackOne(p.cells[n], wait, buckets) }
+		p.Sparse = func(n int, wait bool) *promql.Sparse { return u.unpackSparse(p.cells[n], wait) }
 		t.out.Series = append(t.out.Series, &p.Series)
 	}
 	if !t.ask.Losses {

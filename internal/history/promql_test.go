@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
@@ -26,7 +27,7 @@ func TestHistory(t *testing.T) {
 		if n := random.IntN(5); n > 0 {
 			l := delta("cart", "/carts", time.Unix(0, at))
 			for range n {
-				l.Points[0].Hist.Record(1e6)
+				l.Points[0].Hist.Record(5e6)
 			}
 			sum += l.Points[0].Hist.Count
 			c.add(l, allLevels)
@@ -55,6 +56,14 @@ func TestHistory(t *testing.T) {
 		s, n, counter := a.Series[0], 0, uint64(0)
 		if s.Base != nil {
 			counter = s.Base.Hist.Count
+			for _, h := range []*histogram.Histogram{&s.Base.Hist, &s.Base.Wait} {
+				if h.SumNS != int64(h.Count)*5e6 {
+					t.Fatalf("%+v: %d requests before took %d ns", ask, h.Count, h.SumNS)
+				}
+				if h.Count > 0 && h.Scale != histogram.RecordScale {
+					t.Fatalf("%+v: scale %d, want %d: quantiles would be coarse", ask, h.Scale, histogram.RecordScale)
+				}
+			}
 		}
 		for i, edge := range a.Edges {
 			if want, known := before[edge]; known && counter != want {

@@ -30,6 +30,8 @@ type Engine struct {
 	source storage.Queryable
 	own    *queryable // of latencies, nil if there are none
 	slots  chan struct{}
+
+	options promql.QueryOpts // nil for what is usual
 }
 
 // Result is a value with what is to be said of it.
@@ -43,7 +45,7 @@ type Result struct {
 // New is an engine over a source that works on some queries at once; others wait.
 func New(source Source, atOnce int) *Engine {
 	own := &queryable{source, maxSeries}
-	e := over(own, atOnce, subqueryStep)
+	e := over(own, summing{newParser()}, atOnce, subqueryStep)
 	e.own = own
 	return e
 }
@@ -54,7 +56,7 @@ func New(source Source, atOnce int) *Engine {
 func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	step = cmp.Or(step, subqueryStep)
 	if source == nil {
-		return over(others, 1, step)
+		return over(others, newParser(), 1, step)
 	}
 	latencies := &queryable{source, maxSeries}
 	return over(storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
@@ -67,15 +69,15 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 			return nil, err
 		}
 		return storage.NewMergeQuerier([]storage.Querier{a, b}, nil, storage.ChainedSeriesMerge), nil
-	}), 1, step)
+	}), newParser(), 1, step)
 }
 
-func over(source storage.Queryable, atOnce int, step time.Duration) *Engine {
+func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
 	return &Engine{
 		engine: promql.NewEngine(promql.EngineOpts{
 			MaxSamples: maxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
 			NoStepSubqueryIntervalFn: func(int64) int64 { return step.Milliseconds() },
-			Parser:                   newParser(),
+			Parser:                   p,
 		}),
 		source: source,
 		slots:  make(chan struct{}, atOnce),
@@ -83,6 +85,13 @@ func over(source storage.Queryable, atOnce int, step time.Duration) *Engine {
 }
 
 func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
+
+// Looking is the engine, but samples stand for what follows them as long as said.
+func (e *Engine) Looking(back time.Duration) *Engine {
+	other := *e
+	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
+	return &other
+}
 
 // Parse reads an expression; a mistake is a [*SyntaxError].
 func Parse(expr string) (parser.Expr, error) {
@@ -92,9 +101,9 @@ func Parse(expr string) (parser.Expr, error) {
 
 // Instant is an expression's value at a time.
 func (e *Engine) Instant(ctx context.Context, expr string, at time.Time) (*Result, error) {
-	q, err := e.engine.NewInstantQuery(ctx, e.source, nil, expr, at)
+	q, err := e.engine.NewInstantQuery(ctx, e.source, e.options, expr, at)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }
@@ -105,9 +114,9 @@ func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, ste
 	if to.Sub(from)/step > maxPoints {
 		return nil, tooManyPoints()
 	}
-	q, err := e.engine.NewRangeQuery(ctx, e.source, nil, expr, from, to, step)
+	q, err := e.engine.NewRangeQuery(ctx, e.source, e.options, expr, from, to, step)
 	if err != nil {
-		return nil, explain(err, expr)
+		return nil, unasked(err, expr)
 	}
 	return e.run(ctx, q, expr)
 }

@@ -40,10 +40,17 @@ func (e *SyntaxError) Pointed() string {
 	return line + "\n" + pad + strings.Repeat("^", max(1, min(e.Length, len(line)-len(before))))
 }
 
+// QueryError is why an expression can't be asked for like this: a range vector
+// has no value at each step, for example.
+type QueryError struct{ error }
+
+func (e *QueryError) Unwrap() error { return e.error }
+
 // LimitError is a bound that a query is over, and what to do.
 type LimitError struct {
 	Reason  string
 	Timeout bool
+	Asked   bool // for more than the limit, whatever there is
 }
 
 func (e *LimitError) Error() string { return e.Reason }
@@ -57,11 +64,20 @@ func tooManySeries(n int) error {
 }
 
 func tooManyPoints() error {
-	return limitf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints)
+	return &LimitError{Reason: fmt.Sprintf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints), Asked: true}
 }
 
 func tooLarge(bytes int) error {
 	return limitf("the answer is larger than %d MiB, the limit: aggregate it, take a quantile of it, or choose a longer step", bytes>>20)
+}
+
+// unasked turns the errors of what isn't evaluated yet into those of this package.
+func unasked(err error, expr string) error {
+	var syntax *SyntaxError
+	if err = explain(err, expr); errors.As(err, &syntax) {
+		return err
+	}
+	return &QueryError{err}
 }
 
 // explain turns the engine's errors into those of this package.
@@ -82,7 +98,7 @@ func explain(err error, expr string) error {
 	case errors.As(err, &samples):
 		return limitf("the query needs more than %d samples at once, the limit: choose fewer series, a shorter time or a longer step", maxSamples)
 	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
-		return &LimitError{fmt.Sprintf("the query takes longer than %s, the limit: choose fewer series, a shorter time or a longer step", maxTime), true}
+		return &LimitError{Reason: fmt.Sprintf("the query takes longer than %s, the limit: choose fewer series, a shorter time or a longer step", maxTime), Timeout: true}
 	case errors.As(err, &storage):
 		return storage.Err
 	}

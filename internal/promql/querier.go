@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -39,6 +39,17 @@ func width(h *storage.SelectHints) int64 {
 // differences are the functions of a range for which a counter's start doesn't matter.
 var differences = []string{"rate", "increase", "irate", "delta", "idelta", "deriv", "resets", "changes"}
 
+// bucketsNamed reports whether classic buckets may be asked for, of which each is
+// a counter.
+func bucketsNamed(matchers []*labels.Matcher) bool {
+	for _, m := range matchers {
+		if m.Name == model.MetricNameLabel && m.Type == labels.MatchEqual {
+			return strings.HasSuffix(m.Value, suffixes[bucket])
+		}
+	}
+	return true
+}
+
 // queryable shows a source as Prometheus's storage.
 type queryable struct {
 	source Source
@@ -65,26 +76,41 @@ func (*querier) Close() error { return nil }
 
 // Select gives the series whose labels match.
 func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	ask := Ask{
-		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
-		WidthNS:     width(hints) * int64(time.Millisecond),
-		Differences: slices.Contains(differences, hints.Func),
+	if len(matchers) == 1 && matchers[0].Name == sumLabel {
+		return q.sum(ctx, matchers[0].Value, *hints)
 	}
-	found, answer, err := q.find(ctx, ask, matchers)
+	found, warnings, err := q.read(ctx, hints, matchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
 	if ordered {
 		slices.SortFunc(found, func(a, b *series) int { return labels.Compare(a.labels, b.labels) })
 	}
-	out := &seriesSet{series: found, at: -1}
-	if answer.Missing != "" {
-		out.warnings.Add(errors.New(answer.Missing))
-	}
-	if hints.Range > 0 {
-		out.warnings.Merge(tooShort(answer.Edges, hints.Range))
+	out := &seriesSet{at: -1, warnings: warnings}
+	for _, s := range found {
+		out.series = append(out.series, s)
 	}
 	return out
+}
+
+// read gives what hints ask for of the series that match.
+func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) ([]*series, annotations.Annotations, error) {
+	found, answer, err := q.find(ctx, Ask{
+		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
+		WidthNS:     width(hints) * int64(time.Millisecond),
+		Differences: slices.Contains(differences, hints.Func) && !bucketsNamed(matchers),
+	}, matchers)
+	if err != nil {
+		return nil, nil, err
+	}
+	var warnings annotations.Annotations
+	if answer.Missing != "" {
+		warnings.Add(errors.New(answer.Missing))
+	}
+	if hints.Range > 0 {
+		warnings.Merge(tooShort(answer.Edges, hints.Range))
+	}
+	return found, warnings, nil
 }
 
 // tooShort warns of a range that can't hold two samples.
@@ -205,14 +231,14 @@ func (m *matching) all(l labels.Labels) bool {
 	return true
 }
 
-// bounds are the values of le, or "" alone.
+// bounds are the values of le, as Prometheus writes them, or "" alone.
 func (f form) bounds() []string {
 	if f.kind != bucket {
 		return []string{""}
 	}
 	var out []string
 	for _, b := range histogram.ClassicBounds() {
-		out = append(out, strconv.FormatFloat(b, 'g', -1, 64))
+		out = append(out, labels.FormatOpenMetricsFloat(b))
 	}
 	return append(out, "+Inf")
 }
@@ -285,7 +311,7 @@ func (c *columns) get(s *series) []float64 {
 }
 
 type seriesSet struct {
-	series   []*series
+	series   []storage.Series
 	at       int
 	warnings annotations.Annotations
 }

@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -38,28 +39,37 @@ type server struct {
 	url string
 }
 
-// startPrometheus starts one that scrapes an address each second.
-func startPrometheus(t testing.TB, scrapes string) *server {
+// scrapes is how a Prometheus scrapes; it has an address, or nothing is scraped.
+type scrapes struct {
+	address, every string
+	more           string // settings
+}
+
+// startPrometheus starts one. The series have the labels that were scraped, and no
+// job and instance.
+func startPrometheus(t testing.TB, s scrapes) *server {
 	t.Helper()
 	program, dir := chart.Program(t, "prometheus"), t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	err := os.WriteFile(config, fmt.Appendf(nil, `
 scrape_configs:
   - job_name: weir
-    scrape_interval: 1s
+    scrape_interval: %[1]s
+    scrape_timeout: %[1]s
     honor_labels: true
-    metrics_path: /metrics/latency
     scrape_native_histograms: true
     always_scrape_classic_histograms: true
-    authorization: {credentials: %s}
-    static_configs: [{targets: [%q]}]
-`, token, scrapes), 0o600)
+    metric_relabel_configs: [{action: labeldrop, regex: job|instance}]
+    authorization: {credentials: %[2]s}
+    static_configs: [{targets: [%[3]q]}]
+    %[4]s
+`, cmp.Or(s.every, "1h"), token, cmp.Or(s.address, "127.0.0.1:1"), cmp.Or(s.more, "metrics_path: /metrics/latency")), 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := bustest.FreeAddr(t)
 	cmd := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address,
-		"--web.enable-otlp-receiver", "--enable-feature=exemplar-storage", "--log.level=warn")
+		"--web.enable-otlp-receiver", "--web.enable-remote-write-receiver", "--enable-feature=exemplar-storage", "--log.level=warn")
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -191,7 +201,7 @@ const metric = "http_server_request_duration_seconds"
 // histograms, also over a restart of the gateway.
 func TestScraped(t *testing.T) {
 	address := bustest.FreeAddr(t)
-	p := startPrometheus(t, address)
+	p := startPrometheus(t, scrapes{address: address, every: "1s"})
 	r := counted.Start(t)
 	stop := gatewayAt(r, address, export.OTLP{})
 	p.becomes(1, `up{job="weir"}`)
@@ -260,7 +270,7 @@ func (p *server) hasExemplars() {
 
 // A Prometheus that is sent OTLP has every request.
 func TestSent(t *testing.T) {
-	p := startPrometheus(t, "127.0.0.1:1")
+	p := startPrometheus(t, scrapes{})
 	r := counted.Start(t)
 	gatewayAt(r, bustest.FreeAddr(t), export.OTLP{
 		Metrics: p.url + "/api/v1/otlp/v1/metrics", Protocol: export.HTTP, Timeout: bustest.Timeout, Interval: time.Second,
