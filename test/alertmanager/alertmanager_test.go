@@ -3,6 +3,8 @@ package alertmanager
 import (
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/test/chart"
 	"github.com/weirstream/weir/test/rig"
 )
 
@@ -24,13 +27,27 @@ func random(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
+// TestAlertmanager runs the scenes side by side: they wait, most of the time.
+func TestAlertmanager(t *testing.T) {
+	chart.Program(t, "alertmanager") // or there is nothing to build
+	weir := filepath.Join(t.TempDir(), "weir")
+	if out, err := exec.Command("go", "build", "-o", weir, "../../cmd/weir").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, scene := range map[string]func(*testing.T, string){"killed": killed, "taken over": takenOver, "silenced": silenced} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scene(t, weir)
+		})
+	}
+}
+
 // An alerter is killed at random moments, before it has done anything and after,
 // and sometimes away for longer than the time after which it tells again: the
 // receiver hears of each change once.
-func TestKilled(t *testing.T) {
-	t.Parallel()
+func killed(t *testing.T, weir string) {
 	r := random(t)
-	s := start(t, map[string][]slow{"cart": {{-20, 10}}, "payment": {{0, 20}}, "shipping": {{-20, -10}, {20, 30}}, "fast": nil})
+	s := start(t, weir, map[string][]slow{"cart": {{-20, 10}}, "payment": {{0, 20}}, "shipping": {{-20, -10}, {20, 30}}, "fast": nil})
 	alerter := s.alerter("a")
 	kills := 0
 	for began := time.Now(); s.count("cart") < 2 || s.count("payment") < 2 || s.count("shipping") < 4; kills++ {
@@ -68,9 +85,8 @@ func TestKilled(t *testing.T) {
 
 // Of two replicas the one that works is killed while an Alertmanager goes away
 // before an alert fires and before it is over, and paused while another is over.
-func TestTakenOver(t *testing.T) {
-	t.Parallel()
-	s := start(t, map[string][]slow{"cart": {{-20, 10}}, "payment": {{0, 60}}})
+func takenOver(t *testing.T, weir string) {
+	s := start(t, weir, map[string][]slow{"cart": {{-20, 10}}, "payment": {{0, 60}}})
 	a, b := s.alerter("a"), s.alerter("b")
 	a.Start()
 	rig.Eventually(t, bustest.Timeout, "a works", func() bool { return s.records() > 0 })
@@ -101,10 +117,9 @@ func TestTakenOver(t *testing.T) {
 
 // Silences keep webhooks and receivers of the Alertmanager from hearing, until
 // they end. What fires then still is told then, once, whatever is killed.
-func TestSilenced(t *testing.T) {
-	t.Parallel()
+func silenced(t *testing.T, weir string) {
 	r := random(t)
-	s := start(t, map[string][]slow{"cart": {{-20, 50}}, "payment": {{-10, 10}}, "shipping": {{-20, 50}}, "loud": {{-20, 0}}})
+	s := start(t, weir, map[string][]slow{"cart": {{-20, 50}}, "payment": {{-10, 10}}, "shipping": {{-20, 50}}, "loud": {{-20, 0}}})
 	s.write("webhooks.yaml", "webhooks: [{name: hook, url: \""+s.receiver.URL+"/hook\"}]")
 	silence := func(args ...string) string {
 		return strings.TrimSpace(s.run(append([]string{"alerts", "silence"}, args...)...))

@@ -65,16 +65,12 @@ type slow struct{ from, to int }
 
 // start starts a scene. Its requests are there at once, also those of the next
 // two minutes.
-func start(t testing.TB, workloads map[string][]slow) *scene {
+func start(t testing.TB, weir string, workloads map[string][]slow) *scene {
 	t.Helper()
 	program := chart.Program(t, "alertmanager")
-	s := &scene{TB: t, server: bustest.Start(t), dir: t.TempDir(), receiver: listen(t)}
+	s := &scene{TB: t, weir: weir, server: bustest.Start(t), dir: t.TempDir(), receiver: listen(t)}
 	s.conn = bustest.Connect(t, s.server.URL)
 	bustest.Provision(t, s.conn, 1, 1)
-	s.weir = filepath.Join(s.dir, "weir")
-	if out, err := exec.Command("go", "build", "-o", s.weir, "../../cmd/weir").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	config := fmt.Sprintf(`
 route: {receiver: counted, group_by: [workload], group_wait: 1s, group_interval: 1s, repeat_interval: 12h}
 receivers:
