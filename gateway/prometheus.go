@@ -89,11 +89,6 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	})
 }
 
-// constant answers always the same.
-func constant(data any) func(*http.Request) (*promData, error) {
-	return func(*http.Request) (*promData, error) { return success(data), nil }
-}
-
 func notHere(w http.ResponseWriter, r *http.Request) {
 	failProm(w, &promError{"not_found", http.StatusNotFound, fmt.Errorf("there is no %s %s here: docs/promql.md lists what there is", r.Method, printable(r.URL.Path))})
 }

@@ -89,3 +89,8 @@ func (a *promAPI) tsdb(r *http.Request) (*promData, error) {
 	d.Warnings = warnings
 	return d, nil
 }
+
+// constant is an answer that is always the same.
+func constant(data any) func(*http.Request) (*promData, error) {
+	return func(*http.Request) (*promData, error) { return success(data), nil }
+}

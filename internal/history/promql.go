@@ -12,6 +12,9 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
+// maxDeltas are in an answer, at 32 bytes each besides what the history holds anyway.
+const maxDeltas = 8_000_000
+
 // piece is a window of a level.
 type piece struct {
 	level    int
@@ -28,7 +31,7 @@ func (c *History) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, e
 	origin := c.origin()
 	from := max(origin, c.edge(min(ask.Interval.FromNS, end), ask.WidthNS))
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
-	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}}
+	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}, most: maxDeltas}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -36,7 +39,12 @@ func (c *History) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, e
 		t.before(p)
 	}
 	for _, p := range c.pieces(from, end, ask.WidthNS) {
-		t.window(p)
+		if t.window(p); t.deltas > t.most {
+			return nil, promql.TooManyDeltas(t.most)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
 	t.finish()
 	return out, nil
@@ -113,6 +121,8 @@ type taking struct {
 	out    *promql.Answer
 	known  []seen // by series
 	losses map[lossKey]*promql.Losses
+	deltas int // in the answer
+	most   int // of them
 	u      unpacker
 }
 
@@ -194,6 +204,7 @@ func (t *taking) window(p piece) {
 		if s := t.series(id); s != nil {
 			s.Windows = append(s.Windows, at)
 			s.cells = append(s.cells, cell())
+			t.deltas++
 		}
 	}
 	for id, row := range w.rows { // deltas may still come: a copy

@@ -76,3 +76,62 @@ func TestHistory(t *testing.T) {
 		}
 	}
 }
+
+// Rates are as fine as the histograms, also where the counter was there before.
+func TestRatesAreFine(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	engine := promql.New(filled(1, 3, now), 1)
+	for _, expr := range []string{
+		"rate(http_server_request_duration_seconds[1h])",
+		"sum(rate(http_server_request_duration_seconds[1h]))",
+	} {
+		r, err := engine.Instant(t.Context(), expr, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range r.Value.(prom.Vector) {
+			if s.H.Schema != histogram.RecordScale {
+				t.Errorf("%s has schema %d", expr, s.H.Schema)
+			}
+		}
+	}
+}
+
+// What adds only the buckets that aren't empty adds the same.
+func TestSparse(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for _, l := range messages(now, 30) {
+		for i := range l.Points {
+			row := new(query.Row)
+			row.AddPoint(&l.Points[i])
+			cell, u := pack(nil, row), new(unpacker)
+			for _, wait := range []bool{false, true} {
+				want := u.unpackOne(cell, wait, true).Clone()
+				s := u.unpackSparse(cell, wait)
+				got := s.Histogram
+				got.Buckets = make([]uint64, len(want.Buckets))
+				for _, b := range s.Filled {
+					got.Buckets[b.Index-got.Offset] = b.Count
+				}
+				if !got.Equal(want) {
+					t.Fatalf("%+v, want %+v", got, want)
+				}
+			}
+		}
+	}
+}
+
+// A question that would hold too many deltas is refused, with the limit's name.
+func TestTooManyDeltas(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	c := filled(2, 5, now)
+	ask := promql.Ask{Interval: query.Between(now.Add(-24*time.Hour), now), Wanted: func(*query.Key) bool { return true }}
+	a, err := c.take8(t, ask, 10*1000)
+	if err != nil || len(a.Series) != 10 {
+		t.Fatal(err)
+	}
+	var limit *promql.LimitError
+	if _, err := c.take8(t, ask, 100); !errors.As(err, &limit) || !strings.Contains(limit.Reason, "more than 100 deltas, the limit") {
+		t.Error(err)
+	}
+}

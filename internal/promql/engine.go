@@ -3,6 +3,9 @@ package promql
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -17,6 +20,7 @@ const (
 	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
 	maxTime    = 20 * time.Second
+	maxWaiting = 200 // queries for their turn, of a few KiB
 
 	// lookback is how long a sample stands for what follows it: the widest window.
 	lookback = 5 * time.Minute
@@ -31,6 +35,7 @@ type Engine struct {
 	own    *queryable // of latencies, nil if there are none
 	slots  chan struct{}
 
+	waiting *atomic.Int64    // queries whose turn hasn't come
 	options promql.QueryOpts // nil for what is usual
 }
 
@@ -42,7 +47,8 @@ type Result struct {
 	Stats    stats.QueryStats
 }
 
-// New is an engine over a source that works on some queries at once; others wait.
+// New is an engine over a source that works on some queries at once; others wait
+// for their turn, within their time.
 func New(source Source, atOnce int) *Engine {
 	own := &queryable{source, maxSeries}
 	e := over(own, summing{newParser()}, atOnce, subqueryStep)
@@ -80,7 +86,7 @@ func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Durat
 			Parser:                   p,
 		}),
 		source: source,
-		slots:  make(chan struct{}, atOnce),
+		slots:  make(chan struct{}, atOnce), waiting: new(atomic.Int64),
 	}
 }
 
@@ -122,12 +128,12 @@ func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, ste
 }
 
 func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result, error) {
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
-	case <-ctx.Done():
-		return nil, explain(ctx.Err(), expr)
+	ctx, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	if err := e.turn(ctx); err != nil {
+		return nil, explain(err, expr)
 	}
+	defer func() { <-e.slots }()
 	r := q.Exec(ctx) // the result isn't given back to the engine: whoever reads it may keep it
 	if r.Err != nil {
 		return nil, explain(r.Err, expr)
@@ -135,6 +141,23 @@ func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result,
 	out := &Result{Value: r.Value, Stats: stats.NewQueryStats(q.Stats())}
 	out.Warnings, out.Infos = r.Warnings.AsStrings(expr, 10, 10)
 	return out, nil
+}
+
+// turn waits until a query may be worked on.
+func (e *Engine) turn(ctx context.Context) error {
+	defer e.waiting.Add(-1)
+	if e.waiting.Add(1) > maxWaiting {
+		return limitf("more than %d queries wait for their turn, the limit: ask again later", maxWaiting)
+	}
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return &LimitError{Reason: fmt.Sprintf("the query's time was up before its turn came, the limit: %d are worked on at once, others wait for up to %s: ask again later", cap(e.slots), maxTime), Timeout: true}
+		}
+		return ctx.Err()
+	}
 }
 
 // duration writes a duration as PromQL does: 10m, not 10m0s.

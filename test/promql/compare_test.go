@@ -37,8 +37,8 @@ type random struct {
 }
 
 // newRandom makes series that begin and fall silent when they like. The latencies
-// of each have a range of their own; a few are zero, a few come in coarser
-// histograms.
+// of each have a range of their own, one over more powers of two than a histogram
+// is fine for; a few are zero, a few of one come in coarser histograms.
 func newRandom(seed uint64) *random {
 	r := rand.New(rand.NewPCG(seed, 1))
 	out := &random{}
@@ -53,7 +53,7 @@ func newRandom(seed uint64) *random {
 		})
 		rows := make([]*query.Row, windows)
 		from, to := r.IntN(windows/2), windows/2+r.IntN(windows/2)
-		median, busy := math.Exp(r.Float64()*8-8), r.IntN(80)
+		median, busy := math.Exp(r.Float64()*8-8), 1+r.IntN(80)
 		for w := from; w < to; w++ {
 			count := r.IntN(busy + 1)
 			if count == 0 {
@@ -68,12 +68,11 @@ func newRandom(seed uint64) *random {
 				row.Hist.Record(d)
 				row.Wait.Record(d / 3)
 			}
-			if r.IntN(100) == 0 {
+			if n == 2 && r.IntN(100) == 0 {
 				row.Hist.Downscale(4)
 			}
-			if n == 7 && r.IntN(10) == 0 { // over 20 powers of two
-				row.Hist.Record(int64(50e9 * r.Float64()))
-				row.Hist.Record(int64(20e3 * r.Float64()))
+			if n == 7 { // over 20 powers of two, one window after the other
+				row.Hist.Record([]int64{1e3, 50e9}[w%2])
 			}
 			rows[w] = row
 		}
