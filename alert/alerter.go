@@ -222,7 +222,7 @@ func (a *alerter) work(ctx context.Context) error {
 		stop()
 		sinks.Wait() //nolint:errcheck // they return nothing
 	}()
-	t.tell = a.startSinks(ctx, &sinks)
+	t.tell = a.startSinks(ctx, &sinks, lane.Epoch())
 	a.mu.Lock()
 	groups := a.groups
 	a.mu.Unlock()

@@ -249,8 +249,9 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 		}
 		now[key] = a
 	}
-	if g.Limit > 0 && len(now) > g.Limit {
-		return nil, fmt.Errorf("it gives %d alerts, the group's limit is %d", len(now), g.Limit)
+	if n := e.count(g, r, now, at); g.Limit > 0 && n > g.Limit {
+		changes := e.clear(g, r, at)
+		return changes, errors.Join(fmt.Errorf("it gives %d alerts, the group's limit is %d: as in Prometheus it has none then", n, g.Limit), e.ended(g, r, nil, at))
 	}
 	if err := e.room(now); err != nil {
 		return nil, err
@@ -271,8 +272,8 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 		if a.Group != g.Key() || a.Rule != r.ID {
 			continue
 		}
-		if a.advance(r, now[key] != nil, at) {
-			changes = append(changes, Change{Alert: *a, At: at})
+		if c := a.advance(r, now[key] != nil, at); c != nil {
+			changes = append(changes, *c)
 		}
 		if a.State == Resolved && (a.FiredAt.IsZero() || at.Sub(a.ResolvedAt) >= told) {
 			delete(e.alerts, key)
@@ -303,29 +304,71 @@ func (e *evaluator) room(now map[string]*Alert) error {
 	return nil
 }
 
-// advance goes on to a time at which the expression has a value or not. It
-// reports whether the alert began to fire, or is over.
-func (a *Alert) advance(r *Rule, active bool, at time.Time) bool {
+// count is how many alerts a rule has at a time at which it gives some: those that
+// are kept firing count too.
+func (e *evaluator) count(g *Group, r *Rule, now map[string]*Alert, at time.Time) int {
+	n := len(now)
+	for key, a := range e.alerts {
+		if a.Group == g.Key() && a.Rule == r.ID && now[key] == nil && a.kept(r, at) {
+			n++
+		}
+	}
+	return n
+}
+
+// clear ends all alerts of a rule.
+func (e *evaluator) clear(g *Group, r *Rule, at time.Time) (changes []Change) {
+	for _, key := range slices.Sorted(maps.Keys(e.alerts)) {
+		a := e.alerts[key]
+		if a.Group != g.Key() || a.Rule != r.ID {
+			continue
+		}
+		switch {
+		case a.State == Firing:
+			a.State, a.ResolvedAt = Resolved, at
+			changes = append(changes, Change{Alert: *a, At: at})
+		case a.State == Pending || at.Sub(a.ResolvedAt) >= told:
+			delete(e.alerts, key)
+		}
+	}
+	return changes
+}
+
+// kept reports whether an alert whose expression has no value is kept firing.
+func (a *Alert) kept(r *Rule, at time.Time) bool {
+	return a.State == Firing && r.KeepFiringFor > 0 && (a.KeepFiringSince.IsZero() || at.Sub(a.KeepFiringSince) < r.KeepFiringFor)
+}
+
+// advance goes on to a time at which the expression has a value or not. It gives
+// the change if the alert begins to fire, or is over.
+func (a *Alert) advance(r *Rule, active bool, at time.Time) *Change {
 	switch {
 	case a.State == Resolved:
-		return false
-	case active && a.State == Pending && at.Sub(a.ActiveAt) >= r.For:
-		a.State, a.FiredAt = Firing, at
-		return true
-	case active:
-		return false
-	case a.State == Pending:
+		return nil
+	case !active && a.State == Pending:
 		a.State, a.ResolvedAt = Resolved, at
-		return false
+		return nil
+	case !active:
+		keeps := a.kept(r, at)
+		if a.KeepFiringSince.IsZero() {
+			a.KeepFiringSince = at
+		}
+		if !keeps {
+			a.State, a.ResolvedAt = Resolved, at
+			return &Change{Alert: *a, At: at}
+		}
 	}
-	if a.KeepFiringSince.IsZero() {
-		a.KeepFiringSince = at
+	switch long := at.Sub(a.ActiveAt) >= r.For; {
+	case long && a.State == Pending:
+		a.State, a.FiredAt = Firing, at
+		return &Change{Alert: *a, At: at}
+	case !long && a.State == Firing: // the rule has a longer `for` now: it is pending again, as in Prometheus
+		over := &Change{Alert: *a, At: at}
+		over.State, over.ResolvedAt = Resolved, at
+		a.State, a.FiredAt, a.KeepFiringSince, a.Exemplar, a.Untold = Pending, time.Time{}, time.Time{}, "", false
+		return over
 	}
-	if r.KeepFiringFor > 0 && at.Sub(a.KeepFiringSince) < r.KeepFiringFor {
-		return false
-	}
-	a.State, a.ResolvedAt = Resolved, at
-	return true
+	return nil
 }
 
 // show records the series ALERTS and ALERTS_FOR_STATE, as Prometheus does.
