@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ const (
 	exemplarAfter  = 5 * time.Minute // how much later than the window messages are read
 	exemplarEarly  = 30 * time.Second
 	exemplarTime   = 5 * time.Second
+	mostExemplary  = 50     // alerts of a round
 	mostRead       = 50_000 // messages
 	mostSubjects   = 20     // beyond that all are read
 	mostSteps      = 10     // from series to series that rules record
@@ -48,7 +50,7 @@ func (t *turn) exemplify(ctx context.Context, groups []*Group, at time.Time) err
 	of := map[*exemplary]*Change{}
 	for i := range t.changes {
 		c := &t.changes[i]
-		if _, own := c.Annotations[exemplarName]; c.State != Firing || own {
+		if _, own := c.Annotations[exemplarName]; c.State != Firing || own || c.Unsilenced || len(wanted) == mostExemplary {
 			continue
 		}
 		if x := exemplaryOf(groups, &c.Alert, at); x != nil {
@@ -187,7 +189,7 @@ func (s *sources) rule(r *Rule, matchers []*labels.Matcher, window time.Duration
 			}
 		}
 		if !through {
-			s.selector(all, max(far, time.Minute))
+			s.selector(all, cmp.Or(far, time.Minute))
 		}
 		return nil
 	})

@@ -43,13 +43,13 @@ type Webhook struct {
 
 // startSinks starts what tells others. tell is called after each round with all
 // alerts and silences there are.
-func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group) (tell func([]*Alert, []*Silence)) {
+func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group, epoch proto.Epoch) (tell func([]*Alert, []*Silence)) {
 	var all []*mailbox
 	for _, to := range a.cfg.Alertmanagers {
 		box := newMailbox()
 		all = append(all, box)
 		g.Go(func() error {
-			a.alertmanager(ctx, to, box)
+			a.alertmanager(ctx, to, box, epoch)
 			return nil
 		})
 	}
@@ -133,10 +133,15 @@ type amAlert struct {
 // alertmanager tells one of all alerts that fire, and of those that are over: at
 // once when there is a change, and now and then, as what it isn't told of again
 // is over for it.
-func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
+func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox, epoch proto.Epoch) {
 	api := to.JoinPath("api/v2/alerts").String()
 	name := "alertmanager " + to.Redacted()
 	m := mirror{alerter: a, url: to}
+	again := func(err error) bool { // after a while; false if ctx ends
+		a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
+		box.again()
+		return sleep(ctx, 5*time.Second) == nil
+	}
 	var last map[string]State
 	for sentAt := (time.Time{}); ; {
 		select {
@@ -147,6 +152,12 @@ func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
 		}
 		letter, states := box.get(), map[string]State{}
 		alerts := letter.alerts
+		if err := a.current(ctx, epoch); err != nil {
+			if !again(err) {
+				return
+			}
+			continue
+		}
 		m.show(ctx, letter.silences) // first: it mustn't tell of what is silenced
 		changed := false
 		for i := range alerts {
@@ -167,15 +178,28 @@ func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
 			err = a.post(ctx, name, api, nil, data)
 		}
 		if err != nil {
-			a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
-			if sleep(ctx, 5*time.Second) != nil {
+			if !again(err) {
 				return
 			}
-			box.again()
 			continue
 		}
 		last, sentAt = states, time.Now()
 	}
+}
+
+// current is an error if another alerter has stored something since: one that was
+// paused may not know yet, and would say that what is over fires.
+func (a *alerter) current(ctx context.Context, epoch proto.Epoch) error {
+	ctx, cancel := context.WithTimeout(ctx, sinkTime)
+	defer cancel()
+	last, err := a.cfg.Bus.LastMessage(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
+	if err != nil {
+		return err
+	}
+	if last != nil && last.FromLane() && last.Epoch != epoch && last.Epoch.Number >= epoch.Number {
+		return bus.ErrRival
+	}
+	return nil
 }
 
 func (a *alerter) amAlerts(alerts []Alert) (out []amAlert) {

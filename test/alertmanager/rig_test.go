@@ -2,6 +2,7 @@ package alertmanager
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +23,13 @@ import (
 	"github.com/weirstream/weir/test/rig"
 )
 
-func TestMain(m *testing.M) { bustest.Main(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "3"); err != nil { // they wait, most of the time
+		panic(err)
+	}
+	bustest.Main(m)
+}
 
 const (
 	// resend is so short that alerters are away for longer, and four times of it so
@@ -58,16 +65,12 @@ type slow struct{ from, to int }
 
 // start starts a scene. Its requests are there at once, also those of the next
 // two minutes.
-func start(t testing.TB, workloads map[string][]slow) *scene {
+func start(t testing.TB, weir string, workloads map[string][]slow) *scene {
 	t.Helper()
 	program := chart.Program(t, "alertmanager")
-	s := &scene{TB: t, server: bustest.Start(t), dir: t.TempDir(), receiver: listen(t)}
+	s := &scene{TB: t, weir: weir, server: bustest.Start(t), dir: t.TempDir(), receiver: listen(t)}
 	s.conn = bustest.Connect(t, s.server.URL)
 	bustest.Provision(t, s.conn, 1, 1)
-	s.weir = filepath.Join(s.dir, "weir")
-	if out, err := exec.Command("go", "build", "-o", s.weir, "../../cmd/weir").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	config := fmt.Sprintf(`
 route: {receiver: counted, group_by: [workload], group_wait: 1s, group_interval: 1s, repeat_interval: 12h}
 receivers:
@@ -115,6 +118,36 @@ func (s *scene) alerter(name string, more ...string) *rig.Process {
 	return rig.NewProcess(s, "alerter "+name, s.path(name+".log"), args...)
 }
 
+// run runs a command of weir, and returns what it prints.
+func (s *scene) run(args ...string) string {
+	s.Helper()
+	out, err := exec.Command(s.weir, append(args, "--server", s.server.URL)...).CombinedOutput()
+	if err != nil {
+		s.Fatalf("weir %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// silences is how many silences of a state the Alertmanager has.
+func (s *scene) silences(state string) (n int) {
+	s.Helper()
+	resp, err := http.Get(s.api + "/api/v2/silences")
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var all []struct{ Status struct{ State string } }
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
+		s.Fatal(err)
+	}
+	for _, one := range all {
+		if one.Status.State == state {
+			n++
+		}
+	}
+	return n
+}
+
 // publish publishes the windows from a minute ago until two minutes ahead.
 func (s *scene) publish(workloads map[string][]slow) {
 	s.Helper()
@@ -158,6 +191,7 @@ func point(at int64, seconds int, when []slow) proto.Point {
 	if slices.ContainsFunc(when, func(w slow) bool { return seconds >= w.from && seconds < w.to }) {
 		took = 900 * time.Millisecond
 	}
+	p.Exemplars = []proto.Exemplar{{ValueNS: int64(took), TimeNS: at + 1, TraceID: fmt.Sprintf("%032x", at)}}
 	for range 20 {
 		p.Hist.Record(int64(took))
 	}
@@ -166,8 +200,9 @@ func point(at int64, seconds int, when []slow) proto.Point {
 
 // notice is what somebody is told of an alert: that it fires, or is over.
 type notice struct {
-	Status   string
-	StartsAt time.Time
+	Status      string
+	StartsAt    time.Time
+	Annotations struct{ Exemplar string }
 }
 
 // changes are those in WEIR_ALERTS, by workload.
@@ -188,7 +223,9 @@ func (s *scene) changes() map[string][]notice {
 		if err := json.Unmarshal(m.Data, &e); err != nil {
 			s.Fatal(err)
 		}
-		all[e.Labels["workload"]] = append(all[e.Labels["workload"]], e.notice)
+		if e.Labels["alertname"] == "Slow" { // Weir has rules of its own
+			all[e.Labels["workload"]] = append(all[e.Labels["workload"]], e.notice)
+		}
 	}
 	return all
 }
@@ -253,7 +290,9 @@ func listen(t testing.TB) *receiver {
 			r.all[q.URL.Path] = of
 		}
 		for _, a := range body.Alerts {
-			of[a.Labels["workload"]] = append(of[a.Labels["workload"]], a.notice)
+			if a.Labels["alertname"] == "Slow" {
+				of[a.Labels["workload"]] = append(of[a.Labels["workload"]], a.notice)
+			}
 		}
 	}))
 	t.Cleanup(r.Close)
