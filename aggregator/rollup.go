@@ -236,6 +236,9 @@ func (r *rollup) takeBatch(ctx context.Context, m *bus.Message, c *proto.Commit)
 			r.log.Warn("rolling_up_anew", "stream", r.Stream, "position", r.position.Seq, "reason", r.Input+" began anew")
 		}
 		r.beginAnew()
+		if len(r.held) < c.Messages { // the rest has left the input
+			r.since = bus.StreamInfo{FirstSeq: m.Sequence, FirstTime: m.Time}.Oldest()
+		}
 	}
 	for _, h := range r.held {
 		r.add(h.latency)

@@ -200,3 +200,58 @@ func TestRollupOfAnotherStream(t *testing.T) {
 	live(func() { waitFor(t, c, 40); rolledUp(t, c, both...) })
 	e.load.Want().Check(t, bustest.ReadWindows(t, c).WithoutPeers())
 }
+
+// Half hours that begin when part of the minutes' first batch has left the stream
+// say that they lack it.
+func TestHalfHoursOfRestOfBatch(t *testing.T) {
+	s, c := setUp(t)
+	lane, err := c.OpenLane(t.Context(), bus.LaneConfig{Stream: proto.StreamRollup, Subject: proto.Minutes.Commit, Input: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	input, err := c.StreamInfo(t.Context(), proto.StreamLatency)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().UnixNano()
+	f := bustest.NewLoad("node1", epoch(1), 1).Next(100, end)
+	bustest.Enrich(f)
+	b := newBatch(proto.RollupNS, proto.Minutes.Subject)
+	b.symbols.startFrame()
+	for i := range f.Events {
+		b.add(&f.Events[i], f.Events[i].EndNS, false)
+	}
+	parts, err := b.encode(proto.Latency{Cluster: "test", Commit: 1, WatermarkNS: end})
+	if err != nil || len(parts) < 2 {
+		t.Fatal(len(parts), err)
+	}
+	record, err := proto.EncodeCommit(&proto.Commit{
+		V: 1, Cluster: "test", Epoch: lane.Epoch().Number, EpochID: lane.Epoch().ID, Seq: 1, Position: proto.Position{Seq: 1},
+		InputCreatedNS: input.Created.UnixNano(), WatermarkNS: end, Messages: len(parts), Events: 100,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lane.Commit(t.Context(), parts, record, 1, 0, 100); err != nil {
+		t.Fatal(err)
+	}
+	bustest.RemoveOldest(t, s.URL, proto.StreamRollup, int64(len(parts))) // one of them goes, the record stays
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- rollUp(ctx, testConfig(c, 10*time.Millisecond), newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler), proto.HalfHours)
+	}()
+	bustest.WaitRolledUp(t, c, proto.HalfHours)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	last, err := c.LastMessages(t.Context(), proto.StreamHistory, proto.HalfHours.Commit)
+	if err != nil || len(last) != 1 {
+		t.Fatal(len(last), err)
+	}
+	commit, err := proto.DecodeCommit(last[0].Data)
+	if err != nil || commit.SinceNS < end {
+		t.Errorf("whole since %d, the last window ends %d: %v", commit.SinceNS, end, err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
 )
@@ -58,6 +60,7 @@ type Config struct {
 	History        *history.History         // one that somebody else runs, and keeps for HistoryKeep; nil means one of its own
 
 	Alertmanagers []*url.URL
+	Resend        time.Duration // how often Alertmanagers are told again of what fires; 0 means DefaultResend
 	Webhooks      []*Webhook
 }
 
@@ -71,6 +74,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	if cfg.HistoryBytes == 0 {
 		cfg.HistoryBytes = DefaultHistoryBytes
+	}
+	if cfg.Resend == 0 {
+		cfg.Resend = DefaultResend
 	}
 	a := &alerter{cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now, history: cfg.History}
 	if a.history == nil {
@@ -183,6 +189,7 @@ type turn struct {
 	*alerter
 	e         *evaluator
 	lane      *bus.Lane
+	keeper    keeper // of what rules record
 	cluster   string
 	number    uint64               // of the last record within the lane's epoch
 	evaluated map[string]time.Time // by group: its last time
@@ -193,7 +200,10 @@ type turn struct {
 	stored    time.Time        // the time of the last record
 	known     map[string]Alert // the alerts of the last record
 	failing   map[string]bool  // the groups that failed by it
-	tell      func([]*Alert)
+	tell      func([]*Alert, []*Silence)
+
+	silences   []*Silence // as of the last round; nil before it
+	unreadable string     // what was said of those that can't be read
 }
 
 // work evaluates until ctx ends, or somebody else does.
@@ -212,28 +222,38 @@ func (a *alerter) work(ctx context.Context) error {
 		stop()
 		sinks.Wait() //nolint:errcheck // they return nothing
 	}()
-	t.tell = a.startSinks(ctx, &sinks)
-	if err := a.loaded(ctx); err != nil {
-		return err
-	}
+	t.tell = a.startSinks(ctx, &sinks, lane.Epoch())
 	a.mu.Lock()
 	groups := a.groups
 	a.mu.Unlock()
+	if err := t.keeper.open(ctx, a); err != nil {
+		return err
+	}
 	if err := t.restore(lane.Last(), groups); err != nil {
 		return err
 	}
+	t.tell(sorted(t.e.alerts), nil) // before anything that takes long: whoever hears nothing takes them for over
 	if err := t.rules.read(ctx, a.cfg.Bus); err != nil {
 		return err
 	}
-	t.tell(sorted(t.e.alerts)) // whoever hears nothing for long takes them for over
-	if err := t.look(ctx, groups); err != nil {
+	if err := a.loaded(ctx); err != nil {
 		return err
 	}
+	if err := t.recall(ctx, groups); err != nil {
+		return err
+	}
+	var looked []*Group
 	for {
 		a.mu.Lock()
 		groups = a.groups
 		a.mu.Unlock()
 		t.drop(groups)
+		if !slices.Equal(groups, looked) {
+			if err := t.look(ctx, groups); err != nil {
+				return err
+			}
+			looked = groups
+		}
 		if err := t.round(ctx, groups); err != nil {
 			return err
 		}
@@ -285,7 +305,7 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	for _, of := range record.Alerts {
 		alert := newAlert(*of)
 		t.e.alerts[alert.key()] = alert
-		if alert.State != Resolved {
+		if alert.State != Resolved && t.keeper.lane == nil {
 			if err := t.e.show(alert, nil, record.Time); err != nil {
 				return err
 			}
@@ -304,6 +324,7 @@ func (t *turn) drop(groups []*Group) {
 			there[[2]string{g.Key(), r.ID}] = true
 		}
 	}
+	t.end(there)
 	now := t.now().UTC().Truncate(time.Second)
 	for key, alert := range t.e.alerts {
 		if there[[2]string{alert.Group, alert.Rule}] {
@@ -311,36 +332,11 @@ func (t *turn) drop(groups []*Group) {
 		}
 		if alert.State == Firing {
 			alert.State, alert.ResolvedAt = Resolved, now
-			t.changes = append(t.changes, Change{*alert, now})
+			t.changes = append(t.changes, Change{Alert: *alert, At: now})
 		} else if alert.State == Pending || now.Sub(alert.ResolvedAt) >= told {
 			delete(t.e.alerts, key)
 		}
 	}
-}
-
-// look works out what rules recorded before, as far as rules look back at it.
-func (t *turn) look(ctx context.Context, groups []*Group) error {
-	_, back := recorded(groups)
-	if back == 0 {
-		return nil
-	}
-	if back > mostBack {
-		t.log.Warn("recorded_series_begin_later", "wanted", back.String(), "worked_out", mostBack.String())
-		back = mostBack
-	}
-	first := t.now().Add(-behind)
-	for _, g := range groups {
-		if at := t.next(g); at.Before(first) {
-			first = at
-		}
-	}
-	if err := t.e.fill(ctx, groups, first.Add(-back), first); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		t.log.Error("recorded_series_not_worked_out", "error", err)
-	}
-	return nil
 }
 
 // next is the time that a group is to be evaluated as of.
@@ -385,10 +381,11 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 			continue
 		}
 		started := time.Now()
-		changes, err := t.e.evaluate(ctx, g, at)
+		changes, err := t.e.evaluate(ctx, g, at, t.evaluatedBefore(g, at))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		err = errors.Join(err, t.keeper.add(g.Key(), at, g.Offset, t.e.samples))
 		t.m.evaluations.Inc()
 		t.took[g.Key()] = time.Since(started).Seconds()
 		t.m.duration.Observe(t.took[g.Key()])
@@ -403,7 +400,13 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 	}
 	t.m.last.Set(float64(at.Unix()))
 	t.m.late.Set(max(0, t.now().Sub(at).Seconds()-behind.Seconds()))
-	t.e.memory.forget(at.Add(-mostBack - catchUp).UnixMilli())
+	if err := t.exemplify(ctx, groups, at); err != nil {
+		return err
+	}
+	if err := t.silence(ctx, at); err != nil {
+		return err
+	}
+	t.e.memory.Forget(at.Add(-recorded.Kept).UnixMilli())
 	return t.store(ctx, at, groups)
 }
 
@@ -444,8 +447,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // store commits changes together with all that is known, if there is something
-// new or it is time.
+// new or it is time. What was recorded comes first.
 func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
+	if err := t.keeper.store(ctx); err != nil {
+		return err
+	}
 	alerts := sorted(t.e.alerts)
 	record := Record{V: proto.AlertRecordVersion, Cluster: t.cluster, Time: at.UTC(), Groups: map[string]GroupRecord{}, Alerts: wire(alerts)}
 	for _, g := range groups {
@@ -456,7 +462,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	}
 	known := map[string]Alert{} // but for what changes in each round
 	for _, alert := range alerts {
-		known[alert.key()] = Alert{Alert: proto.Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince}}
+		known[alert.key()] = Alert{Alert: proto.Alert{State: alert.State, ActiveAt: alert.ActiveAt, KeepFiringSince: alert.KeepFiringSince, SilencedBy: alert.SilencedBy}}
 	}
 	failing := map[string]bool{}
 	for key, reason := range t.failed {
@@ -468,7 +474,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
 	if len(t.changes) == 0 && len(parts) == 0 && reflect.DeepEqual(known, t.known) && maps.Equal(failing, t.failing) && at.Sub(t.stored) < recordEvery {
-		t.tell(alerts)
+		t.tell(alerts, t.silences)
 		return nil
 	}
 	data, err := encodeRecord(&record)
@@ -495,7 +501,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())
 	}
 	t.changes, t.known, t.failing, t.stored = nil, known, failing, at
-	t.tell(alerts)
+	t.tell(alerts, t.silences)
 	return nil
 }
 

@@ -17,14 +17,14 @@ import (
 	"github.com/prometheus/prometheus/template"
 
 	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/proto"
 )
 
 const (
-	maxAlerts   = 500       // of all rules together: all may change at once, and fit into a batch, their record into a message
-	maxLabels   = 1024      // bytes of an alert's labels
-	maxText     = 1024      // bytes of an annotation
-	maxRecorded = 4_000_000 // samples in memory
+	maxAlerts = 500  // of all rules together: all may change at once, and fit into a batch, their record into a message
+	maxLabels = 1024 // bytes of an alert's labels
+	maxText   = 1024 // bytes of an annotation
 
 	// told is how long an alert that is over is still said to be: whoever is told
 	// now and then hears of it.
@@ -54,38 +54,46 @@ func newAlert(of proto.Alert) *Alert { return &Alert{of, labels.FromMap(of.Label
 // Change is an alert that begins to fire, or is over.
 type Change struct {
 	Alert
-	At time.Time // the time that was evaluated
+	At         time.Time // the time that was evaluated
+	Unsilenced bool      // it began to fire before, and is silenced no more
 }
 
 // evaluator works rules out, one time after the other, and has all state of them.
 type evaluator struct {
 	engine   *promql.Engine
-	memory   *memory
+	memory   *recorded.Memory
 	external map[string]string // labels of all alerts and of what is told to others
 	url      *url.URL          // of the page
 	alerts   map[string]*Alert
 	failed   map[string]map[string]string        // why rules failed in their last evaluation, by group and ID
-	last     map[string]map[string]labels.Labels // series that a rule gave last, by group and ID: they end if it gives them no more
+	last     map[string]map[string]labels.Labels // series that a rule gave last, by ruleKey: they end if it gives them no more
+	sizes    map[string]int                      // of what a rule recorded last, by ruleKey
+	samples  []recorded.Sample                   // of the group that is evaluated: what is to be stored
 }
 
 func newEvaluator(source promql.Source, external map[string]string, page *url.URL, subqueryStep time.Duration) *evaluator {
-	m := newMemory(maxRecorded)
+	m := recorded.NewMemory(recorded.DefaultBytes)
+	if source == nil { // a test has all its input there
+		m = recorded.NewMemory(testBytes)
+	}
 	if page == nil {
 		page = new(url.URL)
 	}
 	return &evaluator{
 		engine: promql.With(source, m, subqueryStep), memory: m, external: external, url: page, alerts: map[string]*Alert{},
-		failed: map[string]map[string]string{}, last: map[string]map[string]labels.Labels{},
+		failed: map[string]map[string]string{}, last: map[string]map[string]labels.Labels{}, sizes: map[string]int{},
 	}
 }
 
 // evaluate works the rules of a group out as of a time. A rule that fails keeps
-// what it had, and the others go on.
-func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (changes []Change, failed error) {
+// what it had, and the others go on. What is known of the round already, nil if
+// nothing is, comes first: it isn't recorded again.
+func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time, known *round) (changes []Change, failed error) {
+	e.samples = nil
 	reasons := map[string]string{}
 	e.failed[g.Key()] = reasons
 	for _, r := range g.Rules {
-		of, err := e.rule(ctx, g, r, at)
+		of, err := e.rule(ctx, g, r, at, known)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -98,7 +106,14 @@ func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (chang
 	return changes, failed
 }
 
-func (e *evaluator) rule(ctx context.Context, g *Group, r *Rule, at time.Time) ([]Change, error) {
+func (e *evaluator) rule(ctx context.Context, g *Group, r *Rule, at time.Time, known *round) ([]Change, error) {
+	var have []recorded.Sample
+	if known != nil {
+		have = known.samples[r.ID]
+	}
+	if r.Record != "" && len(have) > 0 {
+		return nil, e.again(g, r, known.t, have)
+	}
 	found, err := e.vector(ctx, r.Expr, at.Add(-g.Offset))
 	if err != nil {
 		return nil, err
@@ -106,7 +121,39 @@ func (e *evaluator) rule(ctx context.Context, g *Group, r *Rule, at time.Time) (
 	if r.Alert == "" {
 		return nil, e.record(g, r, found, at)
 	}
-	return e.alert(ctx, g, r, found, at)
+	before := len(e.samples)
+	if len(have) > 0 { // first: what it shows now is older then
+		err = e.again(g, r, known.t, have)
+	}
+	changes, failed := e.alert(ctx, g, r, found, at)
+	if len(have) > 0 {
+		e.samples = e.samples[:before]
+	}
+	return changes, errors.Join(err, failed)
+}
+
+// again records what a rule gave when the round was evaluated before.
+func (e *evaluator) again(g *Group, r *Rule, t int64, samples []recorded.Sample) (failed error) {
+	now := map[string]labels.Labels{}
+	for i := range samples {
+		s := &samples[i]
+		_, err := e.memory.Add(s.Labels, t, s.F, s.H)
+		failed = errors.Join(failed, err)
+		if !s.Ends() {
+			now[string(s.Labels.Bytes(nil))] = s.Labels
+		}
+	}
+	e.last[ruleKey(g.Key(), r.ID)] = now
+	return failed
+}
+
+// put records a sample.
+func (e *evaluator) put(s recorded.Sample, at time.Time) error {
+	added, err := e.memory.Add(s.Labels, at.UnixMilli(), s.F, s.H)
+	if added {
+		e.samples = append(e.samples, s)
+	}
+	return err
 }
 
 // vector is an expression's value; a scalar is a sample without labels.
@@ -128,19 +175,44 @@ func (e *evaluator) record(g *Group, r *Rule, found prom.Vector, at time.Time) e
 	if g.Limit > 0 && len(found) > g.Limit {
 		return fmt.Errorf("it gives %d series, the group's limit is %d", len(found), g.Limit)
 	}
-	now := map[string]labels.Labels{}
-	for _, s := range found {
+	now, size := map[string]labels.Labels{}, 0
+	samples := make([]recorded.Sample, len(found))
+	for i, s := range found {
 		l := recordedLabels(r, s.Metric)
 		key := string(l.Bytes(nil))
 		if _, twice := now[key]; twice {
 			return fmt.Errorf("it gives the same labels twice: %s", l)
 		}
+		if err := recorded.CheckLabels(l); err != nil {
+			return err
+		}
 		now[key] = l
-		if err := e.memory.add(l, point{at.Add(-g.Offset).UnixMilli(), s.F, s.H}); err != nil {
+		samples[i] = recorded.Sample{Rule: r.ID, Labels: l, F: s.F, H: s.H}
+		size += samples[i].Size()
+	}
+	if err := e.fits(g, r, size, len(found)); err != nil {
+		return err
+	}
+	for _, s := range samples {
+		if err := e.put(s, at.Add(-g.Offset)); err != nil {
 			return err
 		}
 	}
 	return e.ended(g, r, now, at)
+}
+
+// fits reports whether there is room for what a rule records at a time.
+func (e *evaluator) fits(g *Group, r *Rule, size, series int) error {
+	key := ruleKey(g.Key(), r.ID)
+	all := size - e.sizes[key]
+	for _, n := range e.sizes {
+		all += n
+	}
+	if all > maxRecorded {
+		return fmt.Errorf("it gives %d series, with which rules would record more than %d MiB at a time: make it record less", series, maxRecorded>>20)
+	}
+	e.sizes[key] = size
+	return nil
 }
 
 func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
@@ -154,10 +226,10 @@ func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
 
 // ended marks series that a rule gave before and gives no more.
 func (e *evaluator) ended(g *Group, r *Rule, now map[string]labels.Labels, at time.Time) (err error) {
-	rule := g.Key() + "\x00" + r.ID
+	rule := ruleKey(g.Key(), r.ID)
 	for key, l := range e.last[rule] {
 		if _, still := now[key]; !still {
-			err = errors.Join(err, e.memory.stale(l, at.Add(-g.Offset).UnixMilli()))
+			err = errors.Join(err, e.put(recorded.Ending(r.ID, l), at.Add(-g.Offset)))
 		}
 	}
 	e.last[rule] = now
@@ -177,8 +249,9 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 		}
 		now[key] = a
 	}
-	if g.Limit > 0 && len(now) > g.Limit {
-		return nil, fmt.Errorf("it gives %d alerts, the group's limit is %d", len(now), g.Limit)
+	if n := e.count(g, r, now, at); g.Limit > 0 && n > g.Limit {
+		changes := e.clear(g, r, at)
+		return changes, errors.Join(fmt.Errorf("it gives %d alerts, the group's limit is %d: as in Prometheus it has none then", n, g.Limit), e.ended(g, r, nil, at))
 	}
 	if err := e.room(now); err != nil {
 		return nil, err
@@ -187,6 +260,7 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 	for key, a := range now {
 		if old := e.alerts[key]; old != nil && old.State != Resolved {
 			old.Value, old.Annotations, old.KeepFiringSince = a.Value, a.Annotations, time.Time{}
+			old.annotate()
 			continue
 		}
 		e.alerts[key] = a
@@ -198,8 +272,8 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 		if a.Group != g.Key() || a.Rule != r.ID {
 			continue
 		}
-		if a.advance(r, now[key] != nil, at) {
-			changes = append(changes, Change{*a, at})
+		if c := a.advance(r, now[key] != nil, at); c != nil {
+			changes = append(changes, *c)
 		}
 		if a.State == Resolved && (a.FiredAt.IsZero() || at.Sub(a.ResolvedAt) >= told) {
 			delete(e.alerts, key)
@@ -230,29 +304,71 @@ func (e *evaluator) room(now map[string]*Alert) error {
 	return nil
 }
 
-// advance goes on to a time at which the expression has a value or not. It
-// reports whether the alert began to fire, or is over.
-func (a *Alert) advance(r *Rule, active bool, at time.Time) bool {
+// count is how many alerts a rule has at a time at which it gives some: those that
+// are kept firing count too.
+func (e *evaluator) count(g *Group, r *Rule, now map[string]*Alert, at time.Time) int {
+	n := len(now)
+	for key, a := range e.alerts {
+		if a.Group == g.Key() && a.Rule == r.ID && now[key] == nil && a.kept(r, at) {
+			n++
+		}
+	}
+	return n
+}
+
+// clear ends all alerts of a rule.
+func (e *evaluator) clear(g *Group, r *Rule, at time.Time) (changes []Change) {
+	for _, key := range slices.Sorted(maps.Keys(e.alerts)) {
+		a := e.alerts[key]
+		if a.Group != g.Key() || a.Rule != r.ID {
+			continue
+		}
+		switch {
+		case a.State == Firing:
+			a.State, a.ResolvedAt = Resolved, at
+			changes = append(changes, Change{Alert: *a, At: at})
+		case a.State == Pending || at.Sub(a.ResolvedAt) >= told:
+			delete(e.alerts, key)
+		}
+	}
+	return changes
+}
+
+// kept reports whether an alert whose expression has no value is kept firing.
+func (a *Alert) kept(r *Rule, at time.Time) bool {
+	return a.State == Firing && r.KeepFiringFor > 0 && (a.KeepFiringSince.IsZero() || at.Sub(a.KeepFiringSince) < r.KeepFiringFor)
+}
+
+// advance goes on to a time at which the expression has a value or not. It gives
+// the change if the alert begins to fire, or is over.
+func (a *Alert) advance(r *Rule, active bool, at time.Time) *Change {
 	switch {
 	case a.State == Resolved:
-		return false
-	case active && a.State == Pending && at.Sub(a.ActiveAt) >= r.For:
-		a.State, a.FiredAt = Firing, at
-		return true
-	case active:
-		return false
-	case a.State == Pending:
+		return nil
+	case !active && a.State == Pending:
 		a.State, a.ResolvedAt = Resolved, at
-		return false
+		return nil
+	case !active:
+		keeps := a.kept(r, at)
+		if a.KeepFiringSince.IsZero() {
+			a.KeepFiringSince = at
+		}
+		if !keeps {
+			a.State, a.ResolvedAt = Resolved, at
+			return &Change{Alert: *a, At: at}
+		}
 	}
-	if a.KeepFiringSince.IsZero() {
-		a.KeepFiringSince = at
+	switch long := at.Sub(a.ActiveAt) >= r.For; {
+	case long && a.State == Pending:
+		a.State, a.FiredAt = Firing, at
+		return &Change{Alert: *a, At: at}
+	case !long && a.State == Firing: // the rule has a longer `for` now: it is pending again, as in Prometheus
+		over := &Change{Alert: *a, At: at}
+		over.State, over.ResolvedAt = Resolved, at
+		a.State, a.FiredAt, a.KeepFiringSince, a.Exemplar, a.Untold = Pending, time.Time{}, time.Time{}, "", false
+		return over
 	}
-	if r.KeepFiringFor > 0 && at.Sub(a.KeepFiringSince) < r.KeepFiringFor {
-		return false
-	}
-	a.State, a.ResolvedAt = Resolved, at
-	return true
+	return nil
 }
 
 // show records the series ALERTS and ALERTS_FOR_STATE, as Prometheus does.
@@ -267,8 +383,8 @@ func (e *evaluator) show(a *Alert, series map[string]labels.Labels, at time.Time
 		series[string(since.Bytes(nil))], series[string(state.Bytes(nil))] = since, state
 	}
 	return errors.Join(
-		e.memory.add(since, point{t: at.UnixMilli(), f: float64(a.ActiveAt.Unix())}),
-		e.memory.add(state, point{t: at.UnixMilli(), f: 1}))
+		e.put(recorded.Sample{Rule: a.Rule, Labels: since, F: float64(a.ActiveAt.Unix())}, at),
+		e.put(recorded.Sample{Rule: a.Rule, Labels: state, F: 1}, at))
 }
 
 // expand makes the alert of a sample: its labels and annotations may be templates.
@@ -315,50 +431,3 @@ func (e *evaluator) expand(ctx context.Context, g *Group, r *Rule, s prom.Sample
 
 // key names an alert among all.
 func (a *Alert) key() string { return a.Group + "\x00" + a.Rule + "\x00" + a.labels.String() }
-
-// fill works recorded series out for a time that is over, so that rules can look
-// back at them.
-func (e *evaluator) fill(ctx context.Context, groups []*Group, from, to time.Time) (failed error) {
-	for _, g := range groups {
-		end := to.Add(-time.Nanosecond).Truncate(g.Interval)
-		start := from.Truncate(g.Interval)
-		if first := end.Add(-mostPoints * g.Interval); start.Before(first) {
-			start = first
-		}
-		for _, r := range g.Rules {
-			if r.Record == "" {
-				continue
-			}
-			found, err := e.engine.Range(ctx, r.Expr, start.Add(-g.Offset), end.Add(-g.Offset), g.Interval)
-			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err))
-				continue
-			}
-			matrix, ok := found.Value.(prom.Matrix)
-			if !ok {
-				continue
-			}
-			now := map[string]labels.Labels{} // those that have a value at the end
-			for _, s := range matrix {
-				l := recordedLabels(r, s.Metric)
-				newest := int64(0)
-				for _, p := range s.Floats {
-					newest, err = p.T, errors.Join(err, e.memory.add(l, point{t: p.T, f: p.F}))
-				}
-				for _, p := range s.Histograms {
-					newest, err = p.T, errors.Join(err, e.memory.add(l, point{t: p.T, h: p.H}))
-				}
-				if newest == end.Add(-g.Offset).UnixMilli() {
-					now[string(l.Bytes(nil))] = l
-				} else {
-					err = errors.Join(err, e.memory.stale(l, newest+1))
-				}
-				if err != nil {
-					return errors.Join(failed, err)
-				}
-			}
-			e.last[g.Key()+"\x00"+r.ID] = now
-		}
-	}
-	return failed
-}

@@ -49,6 +49,7 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 	data, err := json.Marshal(eventData{
 		Status: string(c.State), Labels: withExternal(c.Labels, external), Annotations: c.Annotations, Value: c.Value,
 		StartsAt: c.FiredAt, EndsAt: c.ResolvedAt, Rule: c.Rule, Group: c.Group, Page: c.pageURL(page), Fingerprint: fingerprint,
+		Silenced: c.Untold,
 	})
 	if err != nil {
 		return bus.Part{}, err
@@ -56,6 +57,10 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 	source := "/weir"
 	if cluster != "" {
 		source += "/" + cluster
+	}
+	what := string(c.State)
+	if c.Unsilenced {
+		what = "unsilenced"
 	}
 	severity := c.Labels["severity"]
 	if severity == "" {
@@ -66,9 +71,9 @@ func (c *Change) event(cluster string, external map[string]string, page *url.URL
 		Data:    data,
 		Header: map[string]string{
 			"ce-specversion": "1.0",
-			"ce-type":        "io.weir.alert." + string(c.State),
+			"ce-type":        "io.weir.alert." + what,
 			"ce-source":      source,
-			"ce-id":          fmt.Sprintf("%s-%d-%s", fingerprint, c.FiredAt.Unix(), c.State),
+			"ce-id":          fmt.Sprintf("%s-%d-%s", fingerprint, c.FiredAt.Unix(), what),
 			"ce-time":        c.At.UTC().Format(time.RFC3339),
 			"ce-subject":     c.Labels[labels.AlertName],
 			"content-type":   "application/json",

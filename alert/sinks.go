@@ -21,12 +21,15 @@ import (
 )
 
 const (
-	resendEvery = time.Minute // to Alertmanagers, while an alert fires
-	sinkTime    = 10 * time.Second
+	// DefaultResend is how often Alertmanagers are told again of what fires.
+	DefaultResend = time.Minute
 
-	// endsAfter is when an Alertmanager takes an alert for over that it hears no
-	// more of.
-	endsAfter = 4 * resendEvery
+	// missable is how often an Alertmanager may not be told again of an alert, until
+	// it takes it for over. So long no alerter may be there.
+	missable = 4
+
+	sinkTime  = 10 * time.Second
+	maxAnswer = 16 << 20
 )
 
 // Webhook is an address that is told of changes, one after the other.
@@ -39,14 +42,14 @@ type Webhook struct {
 }
 
 // startSinks starts what tells others. tell is called after each round with all
-// alerts there are.
-func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group) (tell func([]*Alert)) {
+// alerts and silences there are.
+func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group, epoch proto.Epoch) (tell func([]*Alert, []*Silence)) {
 	var all []*mailbox
 	for _, to := range a.cfg.Alertmanagers {
 		box := newMailbox()
 		all = append(all, box)
 		g.Go(func() error {
-			a.alertmanager(ctx, to, box)
+			a.alertmanager(ctx, to, box, epoch)
 			return nil
 		})
 	}
@@ -71,13 +74,13 @@ func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group) (tell func(
 		a.log.Warn("webhooks_not_ready")
 	case <-ctx.Done():
 	}
-	return func(alerts []*Alert) {
+	return func(alerts []*Alert, silences []*Silence) {
 		data := make([]Alert, len(alerts))
 		for i, alert := range alerts {
 			data[i] = *alert
 		}
 		for _, box := range all {
-			box.put(data)
+			box.put(letter{data, silences})
 		}
 	}
 }
@@ -85,15 +88,21 @@ func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group) (tell func(
 // mailbox holds the newest letter: whoever is slow misses those between.
 type mailbox struct {
 	mu     sync.Mutex
-	alerts []Alert
+	letter letter
 	new    chan struct{}
+}
+
+// letter is what an Alertmanager is told.
+type letter struct {
+	alerts   []Alert
+	silences []*Silence
 }
 
 func newMailbox() *mailbox { return &mailbox{new: make(chan struct{}, 1)} }
 
-func (b *mailbox) put(alerts []Alert) {
+func (b *mailbox) put(l letter) {
 	b.mu.Lock()
-	b.alerts = alerts
+	b.letter = l
 	b.mu.Unlock()
 	b.again()
 }
@@ -106,10 +115,10 @@ func (b *mailbox) again() {
 	}
 }
 
-func (b *mailbox) get() []Alert {
+func (b *mailbox) get() letter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.alerts
+	return b.letter
 }
 
 // amAlert is an alert as Alertmanager's API v2 has it.
@@ -122,27 +131,41 @@ type amAlert struct {
 }
 
 // alertmanager tells one of all alerts that fire, and of those that are over: at
-// once when there is a change, and every minute, as what it isn't told of again
+// once when there is a change, and now and then, as what it isn't told of again
 // is over for it.
-func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
+func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox, epoch proto.Epoch) {
 	api := to.JoinPath("api/v2/alerts").String()
 	name := "alertmanager " + to.Redacted()
+	m := mirror{alerter: a, url: to}
+	again := func(err error) bool { // after a while; false if ctx ends
+		a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
+		box.again()
+		return sleep(ctx, 5*time.Second) == nil
+	}
 	var last map[string]State
 	for sentAt := (time.Time{}); ; {
 		select {
 		case <-box.new:
-		case <-time.After(resendEvery):
+		case <-time.After(a.cfg.Resend):
 		case <-ctx.Done():
 			return
 		}
-		alerts, states := box.get(), map[string]State{}
+		letter, states := box.get(), map[string]State{}
+		alerts := letter.alerts
+		if err := a.current(ctx, epoch); err != nil {
+			if !again(err) {
+				return
+			}
+			continue
+		}
+		m.show(ctx, letter.silences) // first: it mustn't tell of what is silenced
 		changed := false
 		for i := range alerts {
 			key := alerts[i].key()
 			states[key] = alerts[i].State
 			changed = changed || alerts[i].State != Pending && last[key] != alerts[i].State
 		}
-		if !changed && time.Since(sentAt) < resendEvery {
+		if !changed && time.Since(sentAt) < a.cfg.Resend {
 			continue
 		}
 		body := a.amAlerts(alerts)
@@ -155,15 +178,28 @@ func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox) {
 			err = a.post(ctx, name, api, nil, data)
 		}
 		if err != nil {
-			a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
-			if sleep(ctx, 5*time.Second) != nil {
+			if !again(err) {
 				return
 			}
-			box.again()
 			continue
 		}
 		last, sentAt = states, time.Now()
 	}
+}
+
+// current is an error if another alerter has stored something since: one that was
+// paused may not know yet, and would say that what is over fires.
+func (a *alerter) current(ctx context.Context, epoch proto.Epoch) error {
+	ctx, cancel := context.WithTimeout(ctx, sinkTime)
+	defer cancel()
+	last, err := a.cfg.Bus.LastMessage(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
+	if err != nil {
+		return err
+	}
+	if last != nil && last.FromLane() && last.Epoch != epoch && last.Epoch.Number >= epoch.Number {
+		return bus.ErrRival
+	}
+	return nil
 }
 
 func (a *alerter) amAlerts(alerts []Alert) (out []amAlert) {
@@ -180,7 +216,7 @@ func (a *alerter) amAlerts(alerts []Alert) (out []amAlert) {
 			StartsAt: alert.FiredAt, EndsAt: alert.ResolvedAt, GeneratorURL: alert.pageURL(a.cfg.Page),
 		}
 		if alert.State == Firing {
-			of.EndsAt = a.now().Add(endsAfter).UTC()
+			of.EndsAt = a.now().Add(missable * a.cfg.Resend).UTC()
 		}
 		out = append(out, of)
 	}
@@ -193,6 +229,10 @@ func (a *alerter) webhook(ctx context.Context, hook *Webhook, m *bus.Message) er
 	var event eventData
 	if err := json.Unmarshal(m.Data, &event); err != nil {
 		a.m.sent.WithLabelValues(name, "unreadable").Inc()
+		return nil
+	}
+	if event.Silenced {
+		a.m.sent.WithLabelValues(name, "silenced").Inc()
 		return nil
 	}
 	if len(hook.Severities) > 0 && !contains(hook.Severities, event.Labels["severity"]) {
@@ -246,11 +286,17 @@ func (a *alerter) post(ctx context.Context, sink, to string, header map[string]s
 		}
 		a.m.sent.WithLabelValues(sink, result).Inc()
 	}()
+	_, err = request(ctx, http.MethodPost, to, header, data)
+	return err
+}
+
+// request sends JSON, and returns an answer's first mebibytes.
+func request(ctx context.Context, method, to string, header map[string]string, data []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, sinkTime)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(data))
+	r, err := http.NewRequestWithContext(ctx, method, to, bytes.NewReader(data))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
 	for k, v := range header {
@@ -259,17 +305,17 @@ func (a *alerter) post(ctx context.Context, sink, to string, header map[string]s
 	resp, err := client.Do(r)
 	var of *url.Error
 	if errors.As(err, &of) {
-		return of.Err // without the address, which may be a secret
+		return nil, of.Err // without the address, which may be a secret
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // what there is of it
-		return &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
+		return nil, &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
 	}
-	return nil
+	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 }
 
 // client doesn't follow redirects: a POST would become a GET.

@@ -159,7 +159,7 @@ func change(t *testing.T, severity, summary string, n, i int) bus.Part {
 	if n%2 == 1 {
 		a.State, a.ResolvedAt = Resolved, at
 	}
-	part, err := (&Change{*newAlert(a), at}).event("eu", nil, nil)
+	part, err := (&Change{Alert: *newAlert(a), At: at}).event("eu", nil, nil)
 	if err != nil {
 		t.Error(err)
 	}

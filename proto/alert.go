@@ -56,6 +56,9 @@ type Alert struct {
 	FiredAt         time.Time         `json:"fired_at,omitzero"`          // zero while it is pending
 	KeepFiringSince time.Time         `json:"keep_firing_since,omitzero"` // when the expression lost its value while it fired
 	ResolvedAt      time.Time         `json:"resolved_at,omitzero"`
+	Exemplar        string            `json:"exemplar,omitempty"`    // the annotation of that name, if it isn't the rule's
+	SilencedBy      []string          `json:"silenced_by,omitempty"` // IDs of silences
+	Untold          bool              `json:"untold,omitempty"`      // it began to fire silenced, and webhooks haven't heard of it
 }
 
 // AlertGroup is how far a group of rules was evaluated.
@@ -96,6 +99,7 @@ type AlertChange struct {
 	Group       string            `json:"group"`
 	Page        string            `json:"generatorURL,omitempty"`
 	Fingerprint string            `json:"fingerprint"`
+	Silenced    bool              `json:"silenced,omitempty"` // it began to fire silenced: webhooks don't hear of it
 }
 
 // AlertRules are the rules that an alerter evaluates, on [SubjectAlertRules].

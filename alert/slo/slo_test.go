@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/weirstream/weir/alert/slo"
+	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/proto"
 )
 
 const latency = `apiVersion: openslo/v1
@@ -203,6 +205,34 @@ func TestWindowInQuery(t *testing.T) {
 	for _, r := range groups[0].Rules {
 		if strings.Contains(r.Expr+r.Record, "weir:slo_requests") {
 			t.Errorf("requests are counted: %s", r.Expr)
+		}
+	}
+}
+
+// What others are told of the share of bad requests is what the rules record.
+func TestLoad(t *testing.T) {
+	template := strings.NewReplacer(`'requests{code="500"}'`, `"sum(rate(requests{code='500'}[{{.window}}])) # a comment"`,
+		"query: requests}", `query: "sum(rate(requests[{{ .window }}]))"}`).Replace(ratio)
+	failures := ratio[:strings.Index(ratio, "counter:")] +
+		"rawType: failure\n        raw: {metricSource: {type: Weir, spec: {namespace: host, workload: cart, metric: errors}}}\n" + ratio[strings.Index(ratio, "  objectives:"):]
+	for name, in := range map[string]string{"latency": latency, "ratio": ratio, "template": template, "failures": failures} {
+		groups, err := slo.Load(slo.File{Name: "slo.yaml", Data: []byte(in)})
+		if err != nil || len(groups) != 1 {
+			t.Fatalf("%s: %v, %d groups", name, err, len(groups))
+		}
+		o := groups[0].Objective
+		if o == nil || o.Service != "shop" || o.Target != 0.99 || o.Period != 30*24*3600 || o.Labels["objective"] != "99" || o.Labels["slo"] != o.SLO || !strings.Contains(o.Text, "99%") {
+			t.Errorf("%s: %+v", name, o)
+		}
+		for i, window := range []string{"5m", "30m", "1h"} {
+			got, err := promql.Parse(strings.ReplaceAll(o.ErrorRatio, proto.ObjectiveWindow, window))
+			if err != nil {
+				t.Fatalf("%s: %v in %s", name, err, o.ErrorRatio)
+			}
+			want, err := promql.Parse(groups[0].Rules[i].Expr)
+			if err != nil || got.String() != want.String() {
+				t.Errorf("%s: told is\n%s\nrecorded is\n%s %v", name, got, want, err)
+			}
 		}
 	}
 }

@@ -30,6 +30,7 @@ type alertFlags struct {
 	rules, slos, alertmanagers []string
 	webhooks                   string
 	external                   map[string]string
+	resend                     time.Duration
 }
 
 // add adds them; those that few need are for files and the environment, and not
@@ -39,6 +40,7 @@ func (f *alertFlags) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.slos, "slo", nil, "OpenSLO `files`; docs/alerting.md has more settings")
 	hidden := pflag.NewFlagSet("alerts", pflag.ContinueOnError)
 	hidden.StringSliceVar(&f.alertmanagers, "alertmanager", nil, "`addresses` of Alertmanagers such as http://alertmanager:9093")
+	hidden.DurationVar(&f.resend, "alertmanager-resend", alert.DefaultResend, "how often Alertmanagers are told again of what fires; after four times this without it is over for them")
 	hidden.StringVar(&f.webhooks, "webhooks", "", "YAML `file` of webhooks that are told of changes")
 	hidden.StringToStringVar(&f.external, "external-labels", nil, "`labels` of all alerts, such as cluster=eu")
 	hidden.VisitAll(func(h *pflag.Flag) { h.Hidden = true })
@@ -62,7 +64,10 @@ func (f *alertFlags) more() ([]*alert.Group, error) {
 
 // config is what the flags say, with the files read once: mistakes are said now.
 func (f *alertFlags) config(pageURL string) (alert.Config, error) {
-	cfg := alert.Config{Rules: f.rules, More: f.more, ExternalLabels: f.external}
+	cfg := alert.Config{Rules: f.rules, More: f.more, ExternalLabels: f.external, Resend: f.resend}
+	if f.resend < time.Second {
+		return cfg, usagef("--alertmanager-resend %s is too short: give at least 1s", f.resend)
+	}
 	if _, err := alert.LoadFiles(f.rules, alert.DefaultInterval); err != nil {
 		return cfg, usageError{err}
 	}

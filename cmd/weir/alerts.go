@@ -27,11 +27,13 @@ func (a *app) alertsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "alerts",
 		GroupID: groupRead,
-		Short:   "What fires now; tests of rule files",
+		Short:   "What fires now; silences; tests of rule files",
 		Long: `A row for each alert that is pending or fires, as the alerter last said in
-WEIR_ALERTS. With --all also those that are over since a quarter of an hour at most.`,
+WEIR_ALERTS; silenced is what fires and is silenced. With --all also those that are
+over since a quarter of an hour at most.`,
 		Example: `  weir alerts
   weir alerts -o json
+  weir alerts silence SlowPayment --for 2h
   weir alerts check rules.yaml
   weir alerts test rules_test.yaml`,
 		Args: cobra.NoArgs,
@@ -39,7 +41,7 @@ WEIR_ALERTS. With --all also those that are over since a quarter of an hour at m
 	}
 	cmd.Flags().BoolVar(&f.all, "all", false, "also what is over")
 	f.add(cmd)
-	cmd.AddCommand(a.alertsTestCommand(), a.alertsCheckCommand())
+	cmd.AddCommand(a.alertsTestCommand(), a.alertsCheckCommand(), a.alertsSilenceCommand(), a.alertsSilencesCommand(), a.alertsUnsilenceCommand())
 	return cmd
 }
 
@@ -88,7 +90,11 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 		if since.IsZero() {
 			since = x.ActiveAt
 		}
-		t.add(text(string(x.State)), text(time.Since(since).Round(time.Second).String()), text(x.Labels["severity"]),
+		state := string(x.State)
+		if x.State == alert.Firing && len(x.SilencedBy) > 0 {
+			state = "silenced"
+		}
+		t.add(text(state), text(time.Since(since).Round(time.Second).String()), text(x.Labels["severity"]),
 			text(x.Labels["alertname"]), text(ownLabels(x.Labels)),
 			number(strconv.FormatFloat(float64(x.Value), 'g', 5, 64)), text(x.Annotations["summary"]))
 	}

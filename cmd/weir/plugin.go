@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,12 +22,16 @@ const (
 
 	// How the objects of an install are found.
 	natsLabels   = "app.kubernetes.io/name=weir,app.kubernetes.io/component=nats"
-	secretLabels = "app.kubernetes.io/name=weir,weir.io/credentials=events"
+	secretLabels = "app.kubernetes.io/name=weir,weir.io/credentials="
+	operator     = "operator" // the user of NATS who may silence alerts
 	natsPort     = 4222
 )
 
 // kubeFlags say which cluster is meant, and where in it Weir is.
-type kubeFlags struct{ kubeconfig, context, namespace string }
+type kubeFlags struct {
+	kubeconfig, context, namespace string
+	user                           string // of NATS; "" is the one who may read events
+}
 
 // args are those for kubectl.
 func (k kubeFlags) args(command ...string) []string {
@@ -162,14 +167,15 @@ type access struct {
 	ca     []byte
 }
 
-// findAccess reads the Secret of the user who may read events.
+// findAccess reads the Secret of the user.
 func (k kubeFlags) findAccess(ctx context.Context, namespace string) (access, error) {
-	found, err := k.get(ctx, "secrets", secretLabels, "--namespace="+namespace)
+	labels := secretLabels + cmp.Or(k.user, "events")
+	found, err := k.get(ctx, "secrets", labels, "--namespace="+namespace)
 	if err != nil {
 		return access{}, fmt.Errorf("read the Secret of Weir's NATS in namespace %s: %w", namespace, err)
 	}
 	if len(found) == 0 {
-		return access{}, fmt.Errorf("no Weir was found in namespace %s: it has no Secret labelled %s", namespace, secretLabels)
+		return access{}, fmt.Errorf("no Weir was found in namespace %s: it has no Secret labelled %s", namespace, labels)
 	}
 	data := found[0].Data
 	return access{strings.TrimSpace(string(data["server"])), data["ca.crt"]}, nil

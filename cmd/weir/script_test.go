@@ -21,6 +21,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bus/natsserver"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/proto"
 )
 
 func TestMain(m *testing.M) {
@@ -49,6 +50,7 @@ func TestScript(t *testing.T) {
 			"screen":   screen,
 			"api":      serveAPI,
 			"request":  request,
+			"record":   storeRecord,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -144,6 +146,16 @@ func serveAPI(ts *testscript.TestScript, _ bool, args []string) {
 		cancel()
 		err := <-ended
 		c.Close()
+		ts.Check(err)
+	})
+}
+
+// storeRecord stores a record of the alerter: record JSON.
+func storeRecord(ts *testscript.TestScript, _ bool, args []string) {
+	withBus(ts, func(ctx context.Context, c *bus.Conn) {
+		lane, err := c.OpenLane(ctx, bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit})
+		ts.Check(err)
+		_, err = lane.Publish(ctx, []byte(strings.Join(args, " ")), 1, 0, 0)
 		ts.Check(err)
 	})
 }

@@ -243,7 +243,7 @@ func (h *host) runNATS(ctx context.Context, ready func()) error {
 	if err := c.Provision(ctx, bus.Layout{}); err != nil {
 		return err
 	}
-	h.say("streams", "%s, %s, %s, %s, %s, %s; subscribe to %s", proto.StreamRaw, proto.StreamEnriched, proto.StreamLatency, proto.StreamRollup, proto.StreamHistory, proto.StreamAlerts, proto.SubjectsLive)
+	h.say("streams", "%s, %s, %s, %s, %s, %s, %s; subscribe to %s", proto.StreamRaw, proto.StreamEnriched, proto.StreamLatency, proto.StreamRollup, proto.StreamHistory, proto.StreamAlerts, proto.StreamRecorded, proto.SubjectsLive)
 	ready()
 	<-ctx.Done()
 	return nil
@@ -276,7 +276,7 @@ func (h *host) runAlerter(ctx context.Context, ready func()) error {
 	if page, err := parsePage(hostPage(h.flags.http, h.address)); err == nil {
 		h.alerts.Page = page
 	}
-	h.say("alerter", "%s → %s", proto.StreamLatency, proto.StreamAlerts)
+	h.say("alerter", "%s → %s, %s", proto.StreamLatency, proto.StreamAlerts, proto.StreamRecorded)
 	ready()
 	return alert.Run(ctx, h.alerts, h.log)
 }

@@ -87,8 +87,9 @@ for headers, payload in Consumer(args.server, args.name, f"weir.alert.{args.seve
         alert = json.loads(payload)
         line = (headers["ce-time"], alert["status"], headers["ce-subject"], json.dumps(alert["labels"], ensure_ascii=False),
                 json.dumps(alert.get("annotations", {}).get("summary", ""), ensure_ascii=False))
-        sys.stdout.write(" ".join(line) + "\n")  # at once: a line is there or it isn't
-        sys.stdout.flush()
+        if not alert.get("silenced"):  # it comes again when the silence ends, if it fires still
+            sys.stdout.write(" ".join(line) + "\n")  # at once: a line is there or it isn't
+            sys.stdout.flush()
         last = headers["ce-id"]
         with open(args.file + ".new", "w") as f:
             f.write(last)

@@ -102,10 +102,23 @@ func (t *Table) Keys() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(t.rows)), func(key string) bool { return len(t.rows[key].data) == 0 })
 }
 
+// Get is a key's value; nil if it has none, or none that Weir wrote.
+func (t *Table) Get(key string) []byte {
+	if r := t.rows[key]; !r.foreign && len(r.data) > 0 {
+		return r.data
+	}
+	return nil
+}
+
 // Put gives a key a value, or takes it from it if data is empty. What has the
 // value already isn't written. It fails if somebody else has written meanwhile,
 // or it is unknown whether it worked: open the table anew.
 func (t *Table) Put(ctx context.Context, key string, data []byte) error {
+	return t.PutFor(ctx, key, data, 0)
+}
+
+// PutFor is Put of a value that the server removes after a while; 0 is never.
+func (t *Table) PutFor(ctx context.Context, key string, data []byte, ttl time.Duration) error {
 	old := t.rows[key]
 	if !old.foreign && bytes.Equal(old.data, data) {
 		return nil
@@ -114,6 +127,9 @@ func (t *Table) Put(ctx context.Context, key string, data []byte) error {
 	m.Data = data
 	m.Header.Set(jetstream.ExpectedStreamHeader, bucketStream(t.bucket))
 	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(old.revision))
+	if ttl > 0 {
+		m.Header.Set(jetstream.MsgTTLHeader, max(ttl.Truncate(time.Second), time.Second).String())
+	}
 	if len(data) == 0 { // as clients of buckets mark it
 		m.Header.Set("KV-Operation", "PURGE")
 		m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)

@@ -17,7 +17,7 @@ import (
 	"github.com/weirstream/weir/test/chart"
 )
 
-var components = []string{"agent", "enricher", "aggregator", "alerter", "provisioner", "subscriber", "events", "gateway"}
+var components = []string{"agent", "enricher", "aggregator", "alerter", "provisioner", "subscriber", "events", "operator", "gateway"}
 
 // installed is the NATS cluster of the chart, on loopback: its configuration,
 // certificates and users are those that the chart was rendered to.

@@ -16,7 +16,7 @@ import (
 
 const benchSeries = 1000 // 50 workloads of 20 series
 
-// messages are one commit of benchSeries series, each with n requests.
+// messages are one commit of benchSeries series, each with n requests, others at another time.
 func messages(start time.Time, n int) (out []*proto.Latency) {
 	for w := range 50 {
 		l := delta(fmt.Sprint("workload", w), "", start)
@@ -24,7 +24,7 @@ func messages(start time.Time, n int) (out []*proto.Latency) {
 		for s := range benchSeries / 50 {
 			p := delta("", fmt.Sprint("/route/", s), start).Points[0]
 			for i := range n {
-				p.Hist.Record(int64(1+(i*7919+w*104729+s)%1000) * 1e5)
+				p.Hist.Record(int64(1+(i*7919+w*104729+s+int(start.UnixNano()%1000)*31)%1000) * 1e5)
 			}
 			wait := p.Hist
 			p.Parts.Wait = wait.Clone()

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/weirstream/weir/histogram"
+	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
 )
 
@@ -45,8 +46,9 @@ func packHistogram(b []byte, h *histogram.Histogram) []byte {
 
 // unpacker reads what pack wrote; its memory is used again.
 type unpacker struct {
-	b   []byte
-	row query.Row
+	b      []byte
+	row    query.Row
+	sparse promql.Sparse
 }
 
 // unpack returns the row, which is valid until the next call.
@@ -63,20 +65,41 @@ func (u *unpacker) unpack(b []byte) *query.Row {
 // unpackOne returns one of a row's histograms, without its buckets unless they
 // are wanted. It is valid until the next call.
 func (u *unpacker) unpackOne(b []byte, wait, buckets bool) *histogram.Histogram {
-	u.b = b
-	for range 4 {
-		u.uvarint() // errors and sums
-	}
-	h := &u.row.Hist
-	n := u.head(h)
-	if wait {
-		u.skip(n)
-		n = u.head(h)
-	}
+	h, n := &u.row.Hist, u.find(b, wait)
 	if buckets {
 		u.buckets(h, n)
 	}
 	return h
+}
+
+// find goes to one of a row's histograms, reads all but the buckets into
+// u.row.Hist, and returns how many of those there are.
+func (u *unpacker) find(b []byte, wait bool) int {
+	u.b = b
+	for range 4 {
+		u.uvarint() // errors and sums
+	}
+	n := u.head(&u.row.Hist)
+	if wait {
+		u.skip(n)
+		n = u.head(&u.row.Hist)
+	}
+	return n
+}
+
+// unpackSparse is unpackOne with the buckets that aren't empty alone.
+func (u *unpacker) unpackSparse(b []byte, wait bool) *promql.Sparse {
+	n := u.find(b, wait)
+	s := &u.sparse
+	s.Histogram, s.Filled = u.row.Hist, s.Filled[:0]
+	for i := int32(0); i < int32(n); i++ {
+		if count := u.uvarint(); count > 0 {
+			s.Filled = append(s.Filled, promql.Bucket{Index: s.Offset + i, Count: count})
+		} else {
+			i += int32(u.uvarint())
+		}
+	}
+	return s
 }
 
 func (u *unpacker) histogram(h *histogram.Histogram) { u.buckets(h, u.head(h)) }

@@ -12,6 +12,9 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
+// maxDeltas are in an answer, at 32 bytes each besides what the history holds anyway.
+const maxDeltas = 8_000_000
+
 // piece is a window of a level.
 type piece struct {
 	level    int
@@ -22,13 +25,18 @@ type piece struct {
 // finest windows that are kept of it unless the question needs no such fine ones,
 // and packed as it is: nobody is held up while the engine works.
 func (c *History) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
+	return c.choose(ctx, ask, maxDeltas)
+}
+
+// choose is Select with another bound on deltas.
+func (c *History) choose(ctx context.Context, ask promql.Ask, most int) (*promql.Answer, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	end := min(ask.Interval.ToNS, c.complete())
 	origin := c.origin()
 	from := max(origin, c.edge(min(ask.Interval.FromNS, end), ask.WidthNS))
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
-	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}}
+	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}, most: most}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -36,7 +44,12 @@ func (c *History) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, e
 		t.before(p)
 	}
 	for _, p := range c.pieces(from, end, ask.WidthNS) {
-		t.window(p)
+		if t.window(p); t.deltas > t.most {
+			return nil, promql.TooManyDeltas(t.most)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
 	t.finish()
 	return out, nil
@@ -113,6 +126,8 @@ type taking struct {
 	out    *promql.Answer
 	known  []seen // by series
 	losses map[lossKey]*promql.Losses
+	deltas int // in the answer
+	most   int // of them
 	u      unpacker
 }
 
@@ -194,6 +209,7 @@ func (t *taking) window(p piece) {
 		if s := t.series(id); s != nil {
 			s.Windows = append(s.Windows, at)
 			s.cells = append(s.cells, cell())
+			t.deltas++
 		}
 	}
 	for id, row := range w.rows { // deltas may still come: a copy
@@ -226,6 +242,7 @@ func (t *taking) finish() {
 			continue
 		}
 		p.Read = func(n int, wait, buckets bool) *histogram.Histogram { return u.unpackOne(p.cells[n], wait, buckets) }
+		p.Sparse = func(n int, wait bool) *promql.Sparse { return u.unpackSparse(p.cells[n], wait) }
 		t.out.Series = append(t.out.Series, &p.Series)
 	}
 	if !t.ask.Losses {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/proto"
 )
 
 // BenchmarkPromQL is questions to a cache with 24 hours of services. Others may
@@ -77,11 +78,15 @@ func filled(workloads, series int, now time.Time) *History {
 	for i := range c.loaded {
 		c.loaded[i] = 0
 	}
-	all := messages(now, 30)
+	var all [][]*proto.Latency // so that windows are not all alike
+	for n := range 32 {
+		all = append(all, messages(now.Add(time.Duration(n)), 30))
+	}
 	for i, l := range c.levels {
 		for start := now.Add(-c.keep(i) + time.Duration(l.step)); start.Before(now); start = start.Add(time.Duration(l.step)) {
+			now := all[start.UnixNano()/l.step%int64(len(all))]
 			for w := range workloads {
-				m := *all[w%len(all)]
+				m := *now[w%len(now)]
 				m.Workload = fmt.Sprint("workload", w)
 				for n := range series {
 					p := m.Points[n]

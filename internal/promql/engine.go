@@ -3,6 +3,9 @@ package promql
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -17,6 +20,7 @@ const (
 	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
 	maxTime    = 20 * time.Second
+	maxWaiting = 200 // queries for their turn, of a few KiB
 
 	// lookback is how long a sample stands for what follows it: the widest window.
 	lookback = 5 * time.Minute
@@ -29,8 +33,10 @@ type Engine struct {
 	engine *promql.Engine
 	source storage.Queryable
 	own    *queryable // of latencies, nil if there are none
+	others storage.Queryable
 	slots  chan struct{}
 
+	waiting *atomic.Int64    // queries whose turn hasn't come
 	options promql.QueryOpts // nil for what is usual
 }
 
@@ -42,10 +48,11 @@ type Result struct {
 	Stats    stats.QueryStats
 }
 
-// New is an engine over a source that works on some queries at once; others wait.
+// New is an engine over a source that works on some queries at once; others wait
+// for their turn, within their time.
 func New(source Source, atOnce int) *Engine {
 	own := &queryable{source, maxSeries}
-	e := over(own, atOnce, subqueryStep)
+	e := over(own, summing{newParser()}, atOnce, subqueryStep)
 	e.own = own
 	return e
 }
@@ -56,31 +63,20 @@ func New(source Source, atOnce int) *Engine {
 func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	step = cmp.Or(step, subqueryStep)
 	if source == nil {
-		return over(others, 1, step)
+		return over(others, newParser(), 1, step)
 	}
-	latencies := &queryable{source, maxSeries}
-	return over(storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
-		a, err := latencies.Querier(mint, maxt)
-		if err != nil {
-			return nil, err
-		}
-		b, err := others.Querier(mint, maxt)
-		if err != nil {
-			return nil, err
-		}
-		return storage.NewMergeQuerier([]storage.Querier{a, b}, nil, storage.ChainedSeriesMerge), nil
-	}), 1, step)
+	return over(beside{&queryable{source, maxSeries}, others}, newParser(), 1, step)
 }
 
-func over(source storage.Queryable, atOnce int, step time.Duration) *Engine {
+func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
 	return &Engine{
 		engine: promql.NewEngine(promql.EngineOpts{
 			MaxSamples: maxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
 			NoStepSubqueryIntervalFn: func(int64) int64 { return step.Milliseconds() },
-			Parser:                   newParser(),
+			Parser:                   p,
 		}),
 		source: source,
-		slots:  make(chan struct{}, atOnce),
+		slots:  make(chan struct{}, atOnce), waiting: new(atomic.Int64),
 	}
 }
 
@@ -122,12 +118,12 @@ func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, ste
 }
 
 func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result, error) {
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
-	case <-ctx.Done():
-		return nil, explain(ctx.Err(), expr)
+	ctx, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	if err := e.turn(ctx); err != nil {
+		return nil, explain(err, expr)
 	}
+	defer func() { <-e.slots }()
 	r := q.Exec(ctx) // the result isn't given back to the engine: whoever reads it may keep it
 	if r.Err != nil {
 		return nil, explain(r.Err, expr)
@@ -135,6 +131,28 @@ func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result,
 	out := &Result{Value: r.Value, Stats: stats.NewQueryStats(q.Stats())}
 	out.Warnings, out.Infos = r.Warnings.AsStrings(expr, 10, 10)
 	return out, nil
+}
+
+// turn waits until a query may be worked on.
+func (e *Engine) turn(ctx context.Context) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	defer e.waiting.Add(-1)
+	if e.waiting.Add(1) > maxWaiting {
+		return limitf("more than %d queries wait for their turn, the limit: ask again later", maxWaiting)
+	}
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return &LimitError{Reason: fmt.Sprintf("the query's time was up before its turn came, the limit: %d are worked on at once, others wait for up to %s: ask again later", cap(e.slots), maxTime), Timeout: true}
+		}
+		return ctx.Err()
+	}
 }
 
 // duration writes a duration as PromQL does: 10m, not 10m0s.

@@ -80,6 +80,11 @@ func unasked(err error, expr string) error {
 	return &QueryError{err}
 }
 
+// TooManyDeltas refuses a question that needs more deltas than a source hands out.
+func TooManyDeltas(limit int) error {
+	return limitf("the query needs more than %d deltas, the limit: choose fewer series, a shorter time or a longer range", limit)
+}
+
 // explain turns the engine's errors into those of this package.
 func explain(err error, expr string) error {
 	var several parser.ParseErrors

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,10 +134,98 @@ func TestLimits(t *testing.T) {
 	over("points", err, "the limit: choose a longer step")
 	_, err = engine.Range(t.Context(), "http_server_request_duration_seconds", begin, end, 20*time.Millisecond)
 	over("samples", err, "the limit: choose fewer series")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	_, err = engine.Range(t.Context(), "sum by (workload) (rate(http_server_request_duration_seconds[2m]))", begin, end, 20*time.Millisecond)
+	over("samples of sums", err, "the limit: choose fewer series")
+}
+
+// gate is a source that lets a question through when it is told to.
+type gate struct {
+	promql.Source
+	open    chan struct{}
+	at, top atomic.Int64 // questions at it, and how many at most at once
+}
+
+func (g *gate) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
+	n := g.at.Add(1)
+	defer g.at.Add(-1)
+	for top := g.top.Load(); n > top && !g.top.CompareAndSwap(top, n); top = g.top.Load() {
+	}
+	select {
+	case <-g.open:
+		return g.Source.Select(ctx, ask)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Of many queries two are worked on at once. The others wait, but not for longer
+// than they have, and not more than so many.
+func TestTurns(t *testing.T) {
+	source := &gate{Source: minutes{"cart": {1, 1}}, open: make(chan struct{})}
+	engine := promql.New(source, 2)
+	ask := func(ctx context.Context) error {
+		_, err := engine.Instant(ctx, "http_server_request_duration_seconds_count", begin.Add(2*time.Minute))
+		return err
+	}
+	limited := func(err error, want string) {
+		t.Helper()
+		var limit *promql.LimitError
+		if !errors.As(err, &limit) || !strings.Contains(limit.Reason, want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	const many = 203 // two at work, all that may wait, and one more
+	answers := make(chan error, many)
+	for range many {
+		go func() { answers <- ask(t.Context()) }()
+	}
+	limited(<-answers, "more than 200 queries wait for their turn, the limit")
+	close(source.open)
+	for range many - 1 {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if top := source.top.Load(); top != 2 {
+		t.Errorf("%d at once", top)
+	}
+	source.open = make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = engine.Instant(ctx, "count(http_server_request_duration_seconds_bucket)", end)
-	over("time", err, "the limit: choose fewer series")
+	for range 3 {
+		go func() { answers <- ask(ctx) }()
+	}
+	reasons := ""
+	for range 3 {
+		reasons += fmt.Sprintln(<-answers)
+	}
+	if !strings.Contains(reasons, "takes longer than") || !strings.Contains(reasons, "before its turn came") {
+		t.Error(reasons)
+	}
+}
+
+// Sums that the querier works out are the engine's where the engine works them out.
+func TestSums(t *testing.T) {
+	source := minutes{"cart": {1, 2, 0, 4, 0, 0, 100}, "payment": {0, 0, 0, 0, 3, 1, 0}}
+	end := begin.Add(7 * time.Minute)
+	for _, expr := range []string{
+		"histogram_count(sum by (workload) (rate(http_server_request_duration_seconds[3m])))",
+		"histogram_quantile(0.9, sum by (namespace) (increase(http_server_request_duration_seconds[2m])))",
+	} {
+		got := instant(t, source, expr, end).Value.String()
+		// a subquery's sums stay with the engine
+		if want := instant(t, source, "last_over_time(("+expr+")[1m:1m])", end).Value.String(); got != want || got == "" {
+			t.Errorf("%s is %s, want %s", expr, got, want)
+		}
+	}
+	_, err := promql.New(source, 1).Instant(t.Context(), `{__weir_sum__="up"}`, end)
+	if err == nil || !strings.Contains(err.Error(), "only a sum of rates") {
+		t.Error(err)
+	}
+	_, err = promql.New(source, 1).Instant(t.Context(), `count_over_time({__weir_sum__="sum(rate(http_server_request_duration_seconds[5m]))"}[24h:1ms])`, end)
+	if err == nil || !strings.Contains(err.Error(), "11000 points, the limit") {
+		t.Error(err)
+	}
 }
 
 func TestNames(t *testing.T) {

@@ -76,26 +76,41 @@ func (*querier) Close() error { return nil }
 
 // Select gives the series whose labels match.
 func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	ask := Ask{
-		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
-		WidthNS:     width(hints) * int64(time.Millisecond),
-		Differences: slices.Contains(differences, hints.Func) && !bucketsNamed(matchers),
+	if len(matchers) == 1 && matchers[0].Name == sumLabel {
+		return q.sum(ctx, matchers[0].Value, *hints)
 	}
-	found, answer, err := q.find(ctx, ask, matchers)
+	found, warnings, err := q.read(ctx, hints, matchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
 	if ordered {
 		slices.SortFunc(found, func(a, b *series) int { return labels.Compare(a.labels, b.labels) })
 	}
-	out := &seriesSet{series: found, at: -1}
-	if answer.Missing != "" {
-		out.warnings.Add(errors.New(answer.Missing))
-	}
-	if hints.Range > 0 {
-		out.warnings.Merge(tooShort(answer.Edges, hints.Range))
+	out := &seriesSet{at: -1, warnings: warnings}
+	for _, s := range found {
+		out.series = append(out.series, s)
 	}
 	return out
+}
+
+// read gives what hints ask for of the series that match.
+func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) ([]*series, annotations.Annotations, error) {
+	found, answer, err := q.find(ctx, Ask{
+		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
+		WidthNS:     width(hints) * int64(time.Millisecond),
+		Differences: slices.Contains(differences, hints.Func) && !bucketsNamed(matchers),
+	}, matchers)
+	if err != nil {
+		return nil, nil, err
+	}
+	var warnings annotations.Annotations
+	if answer.Missing != "" {
+		warnings.Add(errors.New(answer.Missing))
+	}
+	if hints.Range > 0 {
+		warnings.Merge(tooShort(answer.Edges, hints.Range))
+	}
+	return found, warnings, nil
 }
 
 // tooShort warns of a range that can't hold two samples.
@@ -296,7 +311,7 @@ func (c *columns) get(s *series) []float64 {
 }
 
 type seriesSet struct {
-	series   []*series
+	series   []storage.Series
 	at       int
 	warnings annotations.Annotations
 }

@@ -50,28 +50,47 @@ func (n *numbers) Get(i int) chunks.Sample {
 
 func (n *numbers) F() float64 { return n.values[n.i] }
 
+// counter is a series' native histogram at one edge after the other.
+type counter struct {
+	series *Series
+	wait   bool
+	first  int // edge of the first sample
+	next   int // the delta to add next
+	sum    histogram.Histogram
+}
+
+func newCounter(s *Series, f form) *counter {
+	c := &counter{series: s, wait: f.wait, first: firstEdge(s)}
+	if s.Base != nil {
+		c.sum.Merge(histogramOf(s.Base, f.wait))
+	}
+	if c.sum.Count == 0 {
+		c.sum.Scale = histogram.RecordScale // a coarser one would make all that follow coarser
+	}
+	return c
+}
+
+// upTo adds the windows that end at an edge or before, and reports whether there were any.
+func (c *counter) upTo(edge int) bool {
+	before := c.next
+	for ; c.next < len(c.series.Windows) && c.series.Windows[c.next] < edge; c.next++ {
+		c.sum.Merge(c.series.Read(c.next, c.wait, true))
+	}
+	return c.next > before
+}
+
 // histograms are samples that are native histograms. They are added up as the
 // engine goes through them: in memory is one of a series.
 type histograms struct {
 	cursor
-	series *Series
-	form   form
-	first  int // edge of the first sample
-	next   int // the delta to add next
-	sum    histogram.Histogram
-	shown  promhist.FloatHistogram // sum as the engine works with it
-	fresh  bool                    // shown is that of sum
+	*counter
+	shown promhist.FloatHistogram // the counter as the engine works with it
+	fresh bool                    // shown is that of now
 }
 
 func newHistograms(times []int64, s *Series, f form) chunkenc.Iterator {
-	h := &histograms{series: s, form: f, first: firstEdge(s)}
+	h := &histograms{counter: newCounter(s, f)}
 	h.times = times[h.first:]
-	if s.Base != nil {
-		h.sum.Merge(histogramOf(s.Base, f.wait))
-	}
-	if h.sum.Count == 0 {
-		h.sum.Scale = histogram.RecordScale // a coarser one would make all that follow coarser
-	}
 	return histogramCopies{storage.NewListSeriesIterator(h)}
 }
 
@@ -84,11 +103,7 @@ func (*histograms) Type() chunkenc.ValueType { return chunkenc.ValFloatHistogram
 
 // FH adds the windows that end at the sample's time or before.
 func (h *histograms) FH() *promhist.FloatHistogram {
-	for edge := h.first + h.i; h.next < len(h.series.Windows) && h.series.Windows[h.next] < edge; h.next++ {
-		h.sum.Merge(h.series.Read(h.next, h.form.wait, true))
-		h.fresh = false
-	}
-	if !h.fresh {
+	if h.upTo(h.first+h.i) || !h.fresh {
 		convert(&h.shown, &h.sum)
 		h.fresh = true
 	}
@@ -114,18 +129,24 @@ func (c histogramCopies) AtFloatHistogram(into *promhist.FloatHistogram) (int64,
 const maxGap = 2
 
 // convert makes f the native histogram of h, in the memory that f has. It is
-// [histogram.Histogram.Native] with float counts: Prometheus names a bucket by
-// its upper bound, so its indices are one higher.
+// [histogram.Histogram.Native] with float counts.
 func convert(f *promhist.FloatHistogram, h *histogram.Histogram) {
 	f.Schema, f.Count, f.ZeroCount, f.Sum = h.Scale, float64(h.Count), float64(h.ZeroCount), float64(h.SumNS)/1e9
+	span(f, h.Offset, h.Buckets, maxGap)
+}
+
+// span makes buckets those of f. Empty ones are left out where there are more
+// than some in a row. Prometheus names a bucket by its upper bound, so its indices
+// are one higher.
+func span[N uint64 | float64](f *promhist.FloatHistogram, offset int32, buckets []N, most int32) {
 	f.PositiveSpans, f.PositiveBuckets = f.PositiveSpans[:0], f.PositiveBuckets[:0]
-	gap := h.Offset + 1
-	for _, n := range h.Buckets {
+	gap := offset + 1
+	for _, n := range buckets {
 		if n == 0 {
 			gap++
 			continue
 		}
-		if last := len(f.PositiveSpans) - 1; last >= 0 && gap <= maxGap {
+		if last := len(f.PositiveSpans) - 1; last >= 0 && gap <= most {
 			f.PositiveSpans[last].Length += uint32(gap) + 1
 			for range gap {
 				f.PositiveBuckets = append(f.PositiveBuckets, 0)

@@ -45,6 +45,36 @@ type Series struct {
 	// unless these are wanted. They are valid until the next call for any series
 	// of the answer.
 	Read func(n int, wait, buckets bool) *histogram.Histogram
+	// Sparse gives the same for who only adds up; nil if Read has to do.
+	Sparse func(n int, wait bool) *Sparse
+}
+
+// Sparse is a histogram with the buckets that aren't empty.
+type Sparse struct {
+	histogram.Histogram // without buckets
+	Filled              []Bucket
+}
+
+// Bucket is one of a histogram's.
+type Bucket struct {
+	Index int32 // as in histogram.Histogram.Offset
+	Count uint64
+}
+
+// sparse makes it of Read if there is nothing better.
+func (s *Series) sparse(n int, wait bool) *Sparse {
+	if s.Sparse != nil {
+		return s.Sparse(n, wait)
+	}
+	h := s.Read(n, wait, true)
+	out := &Sparse{Histogram: *h}
+	out.Buckets = nil
+	for i, count := range h.Buckets {
+		if count > 0 {
+			out.Filled = append(out.Filled, Bucket{h.Offset + int32(i), count})
+		}
+	}
+	return out
 }
 
 // Losses is exchanges, or records that may have been exchanges, known to be lost.

@@ -35,7 +35,7 @@ if not. It is worked out once a rendering: everything made here is random. */ -}
 
 {{- /* Every one has a user of NATS, and a Secret with its password. */ -}}
 {{- define "weir.nats.components" -}}
-[agent, enricher, aggregator, alerter, provisioner, subscriber, events, gateway]
+[agent, enricher, aggregator, alerter, provisioner, subscriber, events, operator, gateway]
 {{- end }}
 
 {{- /* Size of a server's volume. A StatefulSet can't change it, and an uninstall

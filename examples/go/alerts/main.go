@@ -62,10 +62,14 @@ func ours(msg jetstream.Msg) bool {
 func print(msg jetstream.Msg) {
 	var alert struct {
 		Status      string
+		Silenced    bool
 		Labels      json.RawMessage
 		Annotations struct{ Summary string }
 	}
 	must(0, json.Unmarshal(msg.Data(), &alert))
+	if alert.Silenced { // it comes again when the silence ends, if it fires still
+		return
+	}
 	h := msg.Headers()
 	fmt.Printf("%s %s %s %s %q\n", h.Get("ce-time"), alert.Status, h.Get("ce-subject"), alert.Labels, alert.Annotations.Summary)
 }

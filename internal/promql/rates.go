@@ -1,0 +1,231 @@
+package promql
+
+import (
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+
+	promhist "github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/tsdb/chunks"
+
+	"github.com/weirstream/weir/histogram"
+)
+
+// rates is what a sum needs to know of its time. A sum of rates is the rate of the
+// sum wherever all series are extrapolated alike, so that series are added up
+// before anything is subtracted or multiplied. A series that isn't, because it
+// begins in the range or its counter is young, is set apart there.
+type rates struct {
+	ctx    context.Context // of the query
+	times  []int64         // of the edges, unix milliseconds
+	over   int64           // the range, milliseconds
+	divide float64         // what increases are divided by: a rate's seconds, or 1
+	steps  []step
+	kept   []int // the edges that are the first or the last of some range, rising
+	memory work  // of the group that was worked out last
+}
+
+// step is a time that values are wanted of, and the edges in its range.
+type step struct {
+	at          int64 // unix milliseconds
+	first, last int   // edges; no rate is where they are less than two
+	from, to    int   // first and last in rates.kept
+	factor      float64
+}
+
+func (s *step) empty() bool { return s.first >= s.last }
+
+// newRates plans a sum at times from first to end; a step of 0 is for first alone.
+func newRates(ctx context.Context, s *sumExpr, times []int64, first, end, every int64) *rates {
+	r := &rates{ctx: ctx, times: times, over: s.over.Milliseconds(), divide: 1}
+	if s.function == "rate" {
+		r.divide = s.over.Seconds()
+	}
+	if every <= 0 {
+		end, every = first, 1
+	}
+	after := func(ms int64) int { return sort.Search(len(times), func(i int) bool { return times[i] > ms }) }
+	index := map[int]int{} // of edges in kept
+	for at := first; at <= end; at += every {
+		t := step{at: at, first: after(at - r.over), last: after(at) - 1}
+		if !t.empty() {
+			t.factor = r.factor(&t, t.first, math.Inf(1))
+			index[t.first], index[t.last] = 0, 0
+		}
+		r.steps = append(r.steps, t)
+	}
+	r.kept = slices.Sorted(maps.Keys(index))
+	for i, edge := range r.kept {
+		index[edge] = i
+	}
+	for i := range r.steps {
+		t := &r.steps[i]
+		t.from, t.to = index[t.first], index[t.last]
+	}
+	return r
+}
+
+// factor is what an increase since an edge is multiplied by. Prometheus's
+// extrapolatedRate reaches for the ends of the range where samples are near enough
+// to them, but not to where the counter would be below zero: before is how much it
+// was at the edge, in increases.
+func (r *rates) factor(t *step, first int, before float64) float64 {
+	seconds := func(from, to int64) float64 { return float64(to-from) / 1000 }
+	start, end := seconds(t.at-r.over, r.times[first]), seconds(r.times[t.last], t.at)
+	sampled := seconds(r.times[first], r.times[t.last])
+	apart := sampled / float64(t.last-first)
+	if start >= 1.1*apart {
+		start = apart / 2
+	}
+	if end >= 1.1*apart {
+		end = apart / 2
+	}
+	return (sampled + min(start, sampled*before) + end) / sampled / r.divide
+}
+
+// group is the series of one sum. It is worked out as the engine comes to it.
+type group struct {
+	*rates
+	labels labels.Labels
+	series []*series
+}
+
+func (g *group) Labels() labels.Labels { return g.labels }
+
+func (g *group) Iterator(chunkenc.Iterator) chunkenc.Iterator {
+	w := g.work()
+	for _, s := range g.series {
+		if g.ctx.Err() != nil {
+			return failing{chunkenc.NewNopIterator(), g.ctx.Err()}
+		}
+		w.add(s.of, s.form.wait)
+	}
+	return storage.NewListSeriesIteratorWithCopy(w.samples())
+}
+
+// failing is an iterator that ends with an error.
+type failing struct {
+	chunkenc.Iterator
+	err error
+}
+
+func (f failing) Err() error { return f.err }
+
+// work is a sum in the making, whose memory the next one uses again.
+type work struct {
+	*rates
+	deltas []total // by kept edge: of all series since the kept edge before it
+	sums   []total // by step: the rates of the series that are set apart
+	apart  []total // by step: what of the deltas that is
+	states []state // of a series, by kept edge
+}
+
+func (r *rates) work() *work {
+	w := &r.memory
+	if w.rates == nil {
+		*w = work{r, make([]total, len(r.kept)), make([]total, len(r.steps)), make([]total, len(r.steps)), make([]state, len(r.kept))}
+	}
+	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
+		for i := range all {
+			all[i].reset()
+		}
+	}
+	return w
+}
+
+// state is what a series' counter is at an edge.
+type state struct {
+	count uint64
+	scale int32
+	next  int // the first delta that comes after it
+}
+
+// add adds a series.
+func (w *work) add(s *Series, wait bool) {
+	count, shape, next := uint64(0), newExtent(s, wait), 0
+	if s.Base != nil {
+		count = histogramOf(s.Base, wait).Count
+	}
+	for i, edge := range w.kept {
+		for ; next < len(s.Windows) && s.Windows[next] < edge; next++ {
+			h := s.sparse(next, wait)
+			count += h.Count
+			shape.add(h)
+			if i > 0 {
+				w.deltas[i].add(h, 1)
+			}
+		}
+		w.states[i] = state{count, shape.scale, next}
+	}
+	begin := firstEdge(s)
+	for i := range w.steps {
+		t := &w.steps[i]
+		first, from, to := t.first, w.states[t.from], w.states[t.to]
+		if first < begin {
+			first, from = begin, state{scale: histogram.RecordScale}
+		}
+		if first >= t.last {
+			continue
+		}
+		w.sums[i].cover(min(from.scale, to.scale))
+		if to.count == from.count {
+			continue
+		}
+		before := float64(from.count) / float64(to.count-from.count)
+		if factor := w.factor(t, first, before); factor != t.factor {
+			for n := from.next; n < to.next; n++ {
+				h := s.sparse(n, wait)
+				w.apart[i].add(h, 1)
+				w.sums[i].add(h, factor)
+			}
+		}
+	}
+}
+
+// samples are the sums at all steps.
+func (w *work) samples() *sampled {
+	out := &sampled{values: make([]*promhist.FloatHistogram, len(w.steps))}
+	var all, rest total // of what is in the step's range: counts are whole numbers, so nothing stays of what is taken away
+	from, to := 0, 0
+	for i := range w.steps {
+		t, sum := &w.steps[i], &w.sums[i]
+		for ; to < t.to; to++ {
+			all.addTotal(&w.deltas[to+1], 1)
+		}
+		for ; from < t.from; from++ {
+			all.addTotal(&w.deltas[from+1], -1)
+		}
+		out.times = append(out.times, t.at)
+		switch {
+		case !sum.there:
+			out.values[i] = stale()
+		case !w.apart[i].there && all.there && all.scale <= sum.scale:
+			out.values[i] = all.native(t.factor)
+		default:
+			rest.reset()
+			rest.addTotal(&all, 1)
+			rest.addTotal(&w.apart[i], -1)
+			sum.addTotal(&rest, t.factor)
+			out.values[i] = sum.native(1)
+		}
+	}
+	return out
+}
+
+// sampled is samples that are there.
+type sampled struct {
+	cursor
+	values []*promhist.FloatHistogram
+}
+
+func (*sampled) Type() chunkenc.ValueType       { return chunkenc.ValFloatHistogram }
+func (s *sampled) FH() *promhist.FloatHistogram { return s.values[s.i] }
+func (s *sampled) Get(i int) chunks.Sample {
+	s.i = i
+	return s
+}

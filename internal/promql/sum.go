@@ -1,0 +1,151 @@
+package promql
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
+)
+
+// sumLabel is the label of a selector that stands for a sum of rates of native
+// histograms: {__weir_sum__="sum by (workload) (rate(…[5m]))"}. The querier works
+// it out series by series, where the engine would hold the rate of every series
+// at every step before it adds any up.
+const sumLabel = "__weir_sum__"
+
+// summing is a parser that leaves such sums to the querier.
+type summing struct{ parser.Parser }
+
+func (p summing) ParseExpr(text string) (parser.Expr, error) {
+	e, err := p.Parser.ParseExpr(text)
+	if err != nil {
+		return e, err
+	}
+	return leave(e), nil
+}
+
+// leave puts selectors in the place of sums. Those in subqueries stay: the times
+// of their steps are the engine's.
+func leave(e parser.Expr) parser.Expr {
+	switch n := e.(type) {
+	case *parser.ParenExpr:
+		n.Expr = leave(n.Expr)
+	case *parser.UnaryExpr:
+		n.Expr = leave(n.Expr)
+	case *parser.BinaryExpr:
+		n.LHS, n.RHS = leave(n.LHS), leave(n.RHS)
+	case *parser.Call:
+		for i, arg := range n.Args {
+			// Others may look at their argument itself, as absent and timestamp do.
+			if _, sum := unwrap(arg).(*parser.AggregateExpr); !sum || strings.HasPrefix(n.Func.Name, "histogram_") {
+				n.Args[i] = leave(arg)
+			}
+		}
+	case *parser.AggregateExpr:
+		s := sumOf(n)
+		if s == nil {
+			n.Expr = leave(n.Expr)
+			return n
+		}
+		return &parser.VectorSelector{
+			LabelMatchers:  []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, sumLabel, n.String())},
+			OriginalOffset: s.selector.OriginalOffset, PosRange: n.PositionRange(),
+		}
+	}
+	return e
+}
+
+func unwrap(e parser.Expr) parser.Expr {
+	for {
+		p, is := e.(*parser.ParenExpr)
+		if !is {
+			return e
+		}
+		e = p.Expr
+	}
+}
+
+// sumExpr is sum by (…) (rate(selector[…])).
+type sumExpr struct {
+	*parser.AggregateExpr
+	function string // rate or increase
+	over     time.Duration
+	selector *parser.VectorSelector
+}
+
+// sumOf is nil if an expression isn't a sum that the querier can work out.
+func sumOf(e parser.Expr) *sumExpr {
+	n, is := e.(*parser.AggregateExpr)
+	if !is || n.Op != parser.SUM {
+		return nil
+	}
+	call, is := unwrap(n.Expr).(*parser.Call)
+	if !is || call.Func.Name != "rate" && call.Func.Name != "increase" {
+		return nil
+	}
+	m, is := unwrap(call.Args[0]).(*parser.MatrixSelector)
+	if !is || m.RangeExpr != nil {
+		return nil
+	}
+	v := m.VectorSelector.(*parser.VectorSelector)
+	if v.OriginalOffsetExpr != nil || v.Timestamp != nil || v.StartOrEnd != 0 || v.Anchored || v.Smoothed {
+		return nil
+	}
+	for _, x := range v.LabelMatchers {
+		if x.Name == model.MetricNameLabel && x.Type == labels.MatchEqual && Metrics()[x.Value].Type == "histogram" {
+			return &sumExpr{n, call.Func.Name, m.Range, v}
+		}
+	}
+	return nil
+}
+
+// sum works a sum out at the steps that hints are for: a series a group.
+func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHints) storage.SeriesSet {
+	e, err := Parse(text)
+	s := sumOf(e)
+	if err == nil && s == nil {
+		err = fmt.Errorf("%s: only a sum of rates of a native histogram can be here", sumLabel)
+	}
+	if err != nil {
+		return storage.ErrSeriesSet(err)
+	}
+	first := hints.Start + lookback.Milliseconds() - 1 // the engine looks back from its first step
+	if hints.Step > 0 && (hints.End-first)/hints.Step > maxPoints {
+		return storage.ErrSeriesSet(tooManyPoints()) // in a subquery of somebody who knows this label
+	}
+	hints.Start, hints.Range, hints.Func = first-s.over.Milliseconds()+1, s.over.Milliseconds(), s.function
+	found, warnings, err := q.read(ctx, &hints, s.selector.LabelMatchers)
+	if err != nil {
+		return storage.ErrSeriesSet(err)
+	}
+	out := &seriesSet{at: -1, warnings: warnings}
+	if len(found) == 0 {
+		return out
+	}
+	plan := newRates(ctx, s, found[0].times, first, hints.End, hints.Step)
+	groups := map[string]*group{}
+	b := labels.NewBuilder(labels.EmptyLabels())
+	for _, one := range found {
+		b.Reset(one.labels)
+		if s.Without {
+			b.Del(s.Grouping...)
+		} else {
+			b.Keep(s.Grouping...)
+		}
+		of := b.Del(model.MetricNameLabel).Labels()
+		key := of.String()
+		g := groups[key]
+		if g == nil {
+			g = &group{labels: of, rates: plan}
+			groups[key] = g
+			out.series = append(out.series, g)
+		}
+		g.series = append(g.series, one)
+	}
+	return out
+}
