@@ -25,7 +25,7 @@ import (
 const (
 	window = 10 * time.Second
 
-	often   = "25ms" // at most 0.05 % of what is looked at lies after the last scrape
+	often   = "25ms" // at most 0.07 % of what is looked at lies after the last scrape
 	windows = "10s"  // as far apart as Weir's own samples
 
 	tolerance = 0.001
@@ -122,7 +122,7 @@ func (s *scene) plan(steadyAt time.Duration, restart func()) {
 		}
 		publish(start+steadyAt, &steady, steady.counts[w])
 	}
-	s.steps = append(s.steps, step{4 * window, restart})
+	s.steps = append(s.steps, step{4*window + window/10, restart})
 	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
 }
 
@@ -185,7 +185,7 @@ var fromZero = []string{
 	`sort_desc(topk(3, sum by (workload) (increase(http_server_request_duration_seconds_count[70s]))))`,
 	`sort_desc(topk(2, histogram_quantile(0.9, sum by (peer_workload) (rate(http_client_request_duration_seconds{workload=~"front|cart"}[70s])))))`,
 
-	`sum by (workload) (increase(http_server_request_duration_seconds_count{http_route!="/steady"}[50s] offset 20s))`,
+	`sum by (workload) (increase(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[50s] offset 20s))`,
 	`histogram_quantile(0.9, sum by (workload) (increase(http_server_request_duration_seconds{http_route!="/steady"}[50s] offset 20s)))`,
 	`histogram_count(sum by (workload) (http_server_request_duration_seconds{http_route!="/steady"} offset 20s))`, // the counter as it is
 	`http_client_request_duration_seconds{http_route!="/steady"} offset 40s`,
