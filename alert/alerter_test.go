@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -134,13 +135,14 @@ func (p *past) run(cfg Config) (stop func()) {
 	}
 }
 
+// caughtUp reports whether the alert is over, which is the last that happens.
 func (p *past) caughtUp() bool {
 	last, err := p.conn.LastMessages(p.Context(), proto.StreamAlerts, proto.SubjectAlertCommit)
 	if err != nil || len(last) == 0 {
 		return false
 	}
 	r, err := proto.DecodeAlertRecord(last[0].Data)
-	return err == nil && time.Since(r.Groups[p.rules+";shop"].Evaluated) < 5*time.Minute
+	return err == nil && slices.ContainsFunc(r.Alerts, func(a *proto.Alert) bool { return a.State == Resolved })
 }
 
 // events are the changes in WEIR_ALERTS, by their ids.
