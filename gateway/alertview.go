@@ -46,6 +46,7 @@ type alertRow struct {
 	Until       int64             `json:"until,omitempty"` // when it was over
 	Group       string            `json:"group"`
 	Rule        string            `json:"rule"`
+	Silenced    bool              `json:"silenced,omitempty"` // now
 }
 
 func rowOfAlert(state proto.AlertState, c *proto.AlertChange, since, until time.Time) alertRow {
@@ -125,6 +126,7 @@ func (a *alertsAnswer) now(record *proto.AlertRecord) {
 			since = alert.ActiveAt
 		}
 		row := rowOfAlert(alert.State, &episodeOf(alert).AlertChange, since, alert.ResolvedAt)
+		row.Silenced = len(alert.SilencedBy) > 0
 		a.Active = append(a.Active, row)
 	}
 	for _, key := range sortedKeys(record.Groups) {

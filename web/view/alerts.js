@@ -25,7 +25,7 @@ function place(a) {
 
 const own = (labels) => Object.entries(labels).filter(([k]) => k !== 'alertname' && k !== 'severity').sort(([a], [b]) => (a < b ? -1 : 1));
 const Severity = ({ of }) => html`<span class=${`severity ${of === 'page' || of === 'critical' ? 'failing' : ''}`}>${of || '–'}</span>`;
-const State = ({ of }) => html`<span class=${`alert-${of}`}><span aria-hidden="true">${states[of]}</span> ${of === 'resolved' ? 'over' : of}</span>`;
+const State = ({ of, silenced }) => html`<span class=${`alert-${of}`}><span aria-hidden="true">${states[of]}</span> ${of === 'resolved' ? 'over' : of}${silenced ? ', silenced' : ''}</span>`;
 const number = (v) => (typeof v === 'number' ? String(Number(v.toPrecision(4))) : v);
 
 /** What is said of an alert: its summary, and the labels that tell it from others. */
@@ -84,7 +84,7 @@ function Now({ of }) {
       <span class="dim" role="status">${firing} firing${of.past ? '' : `, ${rows.filter((a) => a.state === 'pending').length} pending`}</span></div>
     ${rows.length ? html`<${Table} className="alerts" param="sort" rows=${rows} id=${(a) => `${a.group} ${a.rule} ${JSON.stringify(a.labels)} ${a.since}`} link=${place} columns=${[
       { key: 'name', label: 'Alert', value: (a) => a.name, cell: (a) => a.name },
-      { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(a.state), cell: (a) => html`<${State} of=${a.state} />` },
+      { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(a.state), cell: (a) => html`<${State} of=${a.state} silenced=${a.silenced} />` },
       { key: 'since', label: 'Since', num: true, value: (a) => a.since, cell: (a) => html`<span class="tnum" title=${f.local(a.since).replace('T', ' ')}>${f.age(now - a.since)}</span>` },
       { key: 'severity', label: 'Severity', value: (a) => a.severity, cell: (a) => html`<${Severity} of=${a.severity} />` },
       { key: 'value', label: 'Value', num: true, value: (a) => Number(a.value), cell: (a) => number(a.value) },
