@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/internal/status"
 	"github.com/weirstream/weir/proto"
 )
@@ -187,6 +189,7 @@ type turn struct {
 	*alerter
 	e         *evaluator
 	lane      *bus.Lane
+	keeper    keeper // of what rules record
 	cluster   string
 	number    uint64               // of the last record within the lane's epoch
 	evaluated map[string]time.Time // by group: its last time
@@ -223,6 +226,9 @@ func (a *alerter) work(ctx context.Context) error {
 	a.mu.Lock()
 	groups := a.groups
 	a.mu.Unlock()
+	if err := t.keeper.open(ctx, a); err != nil {
+		return err
+	}
 	if err := t.restore(lane.Last(), groups); err != nil {
 		return err
 	}
@@ -233,14 +239,21 @@ func (a *alerter) work(ctx context.Context) error {
 	if err := a.loaded(ctx); err != nil {
 		return err
 	}
-	if err := t.look(ctx, groups); err != nil {
+	if err := t.recall(ctx, groups); err != nil {
 		return err
 	}
+	var looked []*Group
 	for {
 		a.mu.Lock()
 		groups = a.groups
 		a.mu.Unlock()
 		t.drop(groups)
+		if !slices.Equal(groups, looked) {
+			if err := t.look(ctx, groups); err != nil {
+				return err
+			}
+			looked = groups
+		}
 		if err := t.round(ctx, groups); err != nil {
 			return err
 		}
@@ -292,7 +305,7 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	for _, of := range record.Alerts {
 		alert := newAlert(*of)
 		t.e.alerts[alert.key()] = alert
-		if alert.State != Resolved {
+		if alert.State != Resolved && t.keeper.lane == nil {
 			if err := t.e.show(alert, nil, record.Time); err != nil {
 				return err
 			}
@@ -311,6 +324,7 @@ func (t *turn) drop(groups []*Group) {
 			there[[2]string{g.Key(), r.ID}] = true
 		}
 	}
+	t.end(there)
 	now := t.now().UTC().Truncate(time.Second)
 	for key, alert := range t.e.alerts {
 		if there[[2]string{alert.Group, alert.Rule}] {
@@ -323,31 +337,6 @@ func (t *turn) drop(groups []*Group) {
 			delete(t.e.alerts, key)
 		}
 	}
-}
-
-// look works out what rules recorded before, as far as rules look back at it.
-func (t *turn) look(ctx context.Context, groups []*Group) error {
-	_, back := recorded(groups)
-	if back == 0 {
-		return nil
-	}
-	if back > mostBack {
-		t.log.Warn("recorded_series_begin_later", "wanted", back.String(), "worked_out", mostBack.String())
-		back = mostBack
-	}
-	first := t.now().Add(-behind)
-	for _, g := range groups {
-		if at := t.next(g); at.Before(first) {
-			first = at
-		}
-	}
-	if err := t.e.fill(ctx, groups, first.Add(-back), first); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		t.log.Error("recorded_series_not_worked_out", "error", err)
-	}
-	return nil
 }
 
 // next is the time that a group is to be evaluated as of.
@@ -392,10 +381,11 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 			continue
 		}
 		started := time.Now()
-		changes, err := t.e.evaluate(ctx, g, at)
+		changes, err := t.e.evaluate(ctx, g, at, t.evaluatedBefore(g, at))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		err = errors.Join(err, t.keeper.add(g.Key(), at, g.Offset, t.e.samples))
 		t.m.evaluations.Inc()
 		t.took[g.Key()] = time.Since(started).Seconds()
 		t.m.duration.Observe(t.took[g.Key()])
@@ -416,7 +406,7 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 	if err := t.silence(ctx, at); err != nil {
 		return err
 	}
-	t.e.memory.forget(at.Add(-mostBack - catchUp).UnixMilli())
+	t.e.memory.Forget(at.Add(-recorded.Kept).UnixMilli())
 	return t.store(ctx, at, groups)
 }
 
@@ -457,8 +447,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // store commits changes together with all that is known, if there is something
-// new or it is time.
+// new or it is time. What was recorded comes first.
 func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
+	if err := t.keeper.store(ctx); err != nil {
+		return err
+	}
 	alerts := sorted(t.e.alerts)
 	record := Record{V: proto.AlertRecordVersion, Cluster: t.cluster, Time: at.UTC(), Groups: map[string]GroupRecord{}, Alerts: wire(alerts)}
 	for _, g := range groups {

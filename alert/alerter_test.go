@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -42,6 +44,21 @@ groups:
     for: 1m
     labels: {severity: page}
     annotations: {summary: "{{ $labels.workload }} takes {{ $value | humanizeDuration }}"}
+`
+
+// moreRules look at what the others record.
+const moreRules = `- name: more
+  interval: 1m
+  query_offset: 30s
+  rules:
+  - record: workload:worst
+    expr: max_over_time(workload:p90[10m])
+  - record: workload:slow
+    expr: workload:p90 > 0.5
+  - record: workload:rate
+    expr: sum by (workload) (rate(http_server_request_duration_seconds[2m]))
+  - record: alerts
+    expr: sum by (alertname, alertstate) (ALERTS)
 `
 
 // past is a stream with an hour of cart's requests, which were slow from 40 to 6
@@ -106,8 +123,8 @@ func (p *past) wasEvaluated() {
 	if err != nil {
 		p.Fatal(err)
 	}
-	at := time.Now().Add(-50 * time.Minute).UTC()
-	data, err := json.Marshal(Record{V: 1, Time: at, Groups: map[string]GroupRecord{p.rules + ";shop": {Evaluated: at}}})
+	at := p.began.Add(10 * time.Minute).UTC()
+	data, err := json.Marshal(Record{V: 1, Time: at, Groups: map[string]GroupRecord{p.rules + ";shop": {Evaluated: at}, p.rules + ";more": {Evaluated: at}}})
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -135,14 +152,27 @@ func (p *past) run(cfg Config) (stop func()) {
 	}
 }
 
-// caughtUp reports whether the alert is over, which is the last that happens.
+// caughtUp reports whether the rounds of the last minutes are evaluated.
 func (p *past) caughtUp() bool {
-	last, err := p.conn.LastMessages(p.Context(), proto.StreamAlerts, proto.SubjectAlertCommit)
+	last, err := p.conn.LastMessages(p.Context(), proto.StreamRecorded, proto.RecordedSubject(p.rules+";shop"))
 	if err != nil || len(last) == 0 {
 		return false
 	}
+	m, err := proto.DecodeRecorded(last[0].Data)
+	return err == nil && time.Since(time.Unix(0, m.EvaluatedNS)) < 2*time.Minute
+}
+
+// evaluated is how far the last record says that the rules are, zero without one.
+func (p *past) evaluated() time.Time {
+	last, err := p.conn.LastMessages(p.Context(), proto.StreamAlerts, proto.SubjectAlertCommit)
+	if err != nil || len(last) == 0 {
+		return time.Time{}
+	}
 	r, err := proto.DecodeAlertRecord(last[0].Data)
-	return err == nil && slices.ContainsFunc(r.Alerts, func(a *proto.Alert) bool { return a.State == Resolved })
+	if err != nil {
+		p.Fatal(err)
+	}
+	return r.Groups[p.rules+";shop"].Evaluated
 }
 
 // events are the changes in WEIR_ALERTS, by their ids.
@@ -166,10 +196,39 @@ func (p *past) events() (ids []string, data map[string]eventData) {
 	return ids, data
 }
 
+// recorded is what is in WEIR_RECORDED, by series. Each of its times is there once.
+func (p *past) recorded() map[string][]string {
+	p.Helper()
+	out := map[string][]string{}
+	last := map[string]int64{}
+	err := recorded.Read(p.Context(), p.conn, recorded.ReadConfig{}, func(_ *bus.Message, m *proto.Recorded, samples []recorded.Sample, err error) bool {
+		if err != nil {
+			p.Error(err)
+		}
+		for _, s := range samples {
+			key := s.Labels.String()
+			if m.TimeNS <= last[key] {
+				p.Errorf("%s has a sample of %s after one of %s", key, time.Unix(0, m.TimeNS), time.Unix(0, last[key]))
+			}
+			last[key] = m.TimeNS
+			out[key] = append(out[key], fmt.Sprintf("%s %x %v", time.Unix(0, m.TimeNS).UTC().Format(time.TimeOnly), math.Float64bits(s.F), s.H))
+		}
+		return true
+	})
+	if err != nil {
+		p.Error(err)
+	}
+	return out
+}
+
 // Two alerters make up for the rounds of 50 minutes. Whether they are ended at
-// random or not: an alert fires once and is over once, at the same times.
+// random or not: an alert fires once and is over once, at the same times, and
+// rules record the same, without gaps.
 func TestEndedAnywhere(t *testing.T) {
 	p := newPast(t)
+	if err := os.WriteFile(p.rules, []byte(slowRule+moreRules), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p.wasEvaluated()
 	silence, err := NewSilence([]string{"workload=cart"}, time.Hour, "", "", time.Now().Add(-80*time.Minute)) // until 20 minutes ago, while it fires
 	if err != nil {
@@ -202,7 +261,9 @@ func TestEndedAnywhere(t *testing.T) {
 		t.Errorf("it is over %s after it ended", after)
 	}
 
+	series := p.recorded()
 	bustest.DeleteStream(t, p.server.URL, proto.StreamAlerts)
+	bustest.DeleteStream(t, p.server.URL, proto.StreamRecorded)
 	bustest.Provision(t, p.conn, 1, 1)
 	p.wasEvaluated()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -235,13 +296,28 @@ func TestEndedAnywhere(t *testing.T) {
 			}
 		})
 	}
-	bustest.Eventually(t, p.caughtUp, "the past isn't evaluated")
+	bustest.Eventually(t, func() bool { return p.caughtUp() && !p.evaluated().Before(resolved.EndsAt) }, "the past isn't evaluated")
 	cancel()
 	rivals.Wait()
 	got, same := p.events()
 	t.Logf("%d ends", ends)
 	if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(same, data) {
 		t.Errorf("changes %v, want %v\n%+v\n%+v", got, want, same, data)
+	}
+	again := p.recorded()
+	if len(again) != len(series) || len(series) < 8 {
+		t.Errorf("%d series, want %d:\n%v", len(again), len(series), series)
+	}
+	for key, want := range series {
+		got := again[key]
+		n := min(len(got), len(want)) // they went on for another while
+		t.Logf("%s: %d samples, and %d", key, len(got), len(want))
+		if n < len(want)-20 || n == 0 || !slices.Equal(got[:n], want[:n]) {
+			t.Errorf("%s:\n%s\nwant\n%s", key, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	if p90 := again[`{__name__="workload:p90", namespace="shop", workload="cart"}`]; len(p90) < 90 {
+		t.Errorf("%d samples of 50 minutes, two a minute", len(p90))
 	}
 }
 
@@ -380,10 +456,11 @@ func TestFiles(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for text, want := range map[string]string{
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: sum(rate(x[5m])\n":             "rules.yaml:5:11: group \"a\", rule 1, \"X\": could not parse expression: 1:16: parse error: unclosed left parenthesis",
-		"groups:\n- name: a\n  rulez: []\n":                                                   "line 3: field rulez not found",
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    for: soon\n":            `not a valid duration string: "soon"`,
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    labels: {a: '{{ .B'}\n": `template`,
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: sum(rate(x[5m])\n":                                                        "rules.yaml:5:11: group \"a\", rule 1, \"X\": could not parse expression: 1:16: parse error: unclosed left parenthesis",
+		"groups:\n- name: a\n  rulez: []\n":                                                                                              "line 3: field rulez not found",
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    for: soon\n":                                                       `not a valid duration string: "soon"`,
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    labels: {a: '{{ .B'}\n":                                            `template`,
+		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n  - record: http_server_request_duration_seconds_count\n    expr: x\n": "rules.yaml:6:13: group \"a\", rule 2, \"http_server_request_duration_seconds_count\": this is the name of one of Weir's own metrics: record another",
 		"nothing: here\n": "field nothing not found",
 	} {
 		if _, err := Parse("rules.yaml", []byte(text), time.Minute); err == nil || !strings.Contains(err.Error(), want) {

@@ -9,7 +9,8 @@
 // from the time of that record on, so no change is said twice and none forgotten,
 // also those that happened while nobody was there.
 //
-// What is recorded by rules is kept in memory, and worked out again for some
-// hours at a start. Sinks never hold up the evaluation: Alertmanagers are told
+// What rules record is stored in WEIR_RECORDED before the round's record, and read
+// from there at a start: whoever evaluates a round once more takes what is stored
+// for his rules' values. Sinks never hold up the evaluation: Alertmanagers are told
 // all that fires once a minute, webhooks read WEIR_ALERTS at their own pace.
 package alert

@@ -17,14 +17,14 @@ import (
 	"github.com/prometheus/prometheus/template"
 
 	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/proto"
 )
 
 const (
-	maxAlerts   = 500       // of all rules together: all may change at once, and fit into a batch, their record into a message
-	maxLabels   = 1024      // bytes of an alert's labels
-	maxText     = 1024      // bytes of an annotation
-	maxRecorded = 4_000_000 // samples in memory
+	maxAlerts = 500  // of all rules together: all may change at once, and fit into a batch, their record into a message
+	maxLabels = 1024 // bytes of an alert's labels
+	maxText   = 1024 // bytes of an annotation
 
 	// told is how long an alert that is over is still said to be: whoever is told
 	// now and then hears of it.
@@ -61,32 +61,39 @@ type Change struct {
 // evaluator works rules out, one time after the other, and has all state of them.
 type evaluator struct {
 	engine   *promql.Engine
-	memory   *memory
+	memory   *recorded.Memory
 	external map[string]string // labels of all alerts and of what is told to others
 	url      *url.URL          // of the page
 	alerts   map[string]*Alert
 	failed   map[string]map[string]string        // why rules failed in their last evaluation, by group and ID
-	last     map[string]map[string]labels.Labels // series that a rule gave last, by group and ID: they end if it gives them no more
+	last     map[string]map[string]labels.Labels // series that a rule gave last, by ruleKey: they end if it gives them no more
+	sizes    map[string]int                      // of what a rule recorded last, by ruleKey
+	samples  []recorded.Sample                   // of the group that is evaluated: what is to be stored
 }
 
 func newEvaluator(source promql.Source, external map[string]string, page *url.URL, subqueryStep time.Duration) *evaluator {
-	m := newMemory(maxRecorded)
+	m := recorded.NewMemory(recorded.DefaultBytes)
+	if source == nil { // a test has all its input there
+		m = recorded.NewMemory(testBytes)
+	}
 	if page == nil {
 		page = new(url.URL)
 	}
 	return &evaluator{
 		engine: promql.With(source, m, subqueryStep), memory: m, external: external, url: page, alerts: map[string]*Alert{},
-		failed: map[string]map[string]string{}, last: map[string]map[string]labels.Labels{},
+		failed: map[string]map[string]string{}, last: map[string]map[string]labels.Labels{}, sizes: map[string]int{},
 	}
 }
 
 // evaluate works the rules of a group out as of a time. A rule that fails keeps
-// what it had, and the others go on.
-func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (changes []Change, failed error) {
+// what it had, and the others go on. What is known of the round already, nil if
+// nothing is, comes first: it isn't recorded again.
+func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time, known *round) (changes []Change, failed error) {
+	e.samples = nil
 	reasons := map[string]string{}
 	e.failed[g.Key()] = reasons
 	for _, r := range g.Rules {
-		of, err := e.rule(ctx, g, r, at)
+		of, err := e.rule(ctx, g, r, at, known)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -99,7 +106,14 @@ func (e *evaluator) evaluate(ctx context.Context, g *Group, at time.Time) (chang
 	return changes, failed
 }
 
-func (e *evaluator) rule(ctx context.Context, g *Group, r *Rule, at time.Time) ([]Change, error) {
+func (e *evaluator) rule(ctx context.Context, g *Group, r *Rule, at time.Time, known *round) ([]Change, error) {
+	var have []recorded.Sample
+	if known != nil {
+		have = known.samples[r.ID]
+	}
+	if r.Record != "" && len(have) > 0 {
+		return nil, e.again(g, r, known.t, have)
+	}
 	found, err := e.vector(ctx, r.Expr, at.Add(-g.Offset))
 	if err != nil {
 		return nil, err
@@ -107,7 +121,39 @@ func (e *evaluator) rule(ctx context.Context, g *Group, r *Rule, at time.Time) (
 	if r.Alert == "" {
 		return nil, e.record(g, r, found, at)
 	}
-	return e.alert(ctx, g, r, found, at)
+	before := len(e.samples)
+	if len(have) > 0 { // first: what it shows now is older then
+		err = e.again(g, r, known.t, have)
+	}
+	changes, failed := e.alert(ctx, g, r, found, at)
+	if len(have) > 0 {
+		e.samples = e.samples[:before]
+	}
+	return changes, errors.Join(err, failed)
+}
+
+// again records what a rule gave when the round was evaluated before.
+func (e *evaluator) again(g *Group, r *Rule, t int64, samples []recorded.Sample) (failed error) {
+	now := map[string]labels.Labels{}
+	for i := range samples {
+		s := &samples[i]
+		_, err := e.memory.Add(s.Labels, t, s.F, s.H)
+		failed = errors.Join(failed, err)
+		if !s.Ends() {
+			now[string(s.Labels.Bytes(nil))] = s.Labels
+		}
+	}
+	e.last[ruleKey(g.Key(), r.ID)] = now
+	return failed
+}
+
+// put records a sample.
+func (e *evaluator) put(s recorded.Sample, at time.Time) error {
+	added, err := e.memory.Add(s.Labels, at.UnixMilli(), s.F, s.H)
+	if added {
+		e.samples = append(e.samples, s)
+	}
+	return err
 }
 
 // vector is an expression's value; a scalar is a sample without labels.
@@ -129,19 +175,44 @@ func (e *evaluator) record(g *Group, r *Rule, found prom.Vector, at time.Time) e
 	if g.Limit > 0 && len(found) > g.Limit {
 		return fmt.Errorf("it gives %d series, the group's limit is %d", len(found), g.Limit)
 	}
-	now := map[string]labels.Labels{}
-	for _, s := range found {
+	now, size := map[string]labels.Labels{}, 0
+	samples := make([]recorded.Sample, len(found))
+	for i, s := range found {
 		l := recordedLabels(r, s.Metric)
 		key := string(l.Bytes(nil))
 		if _, twice := now[key]; twice {
 			return fmt.Errorf("it gives the same labels twice: %s", l)
 		}
+		if err := recorded.CheckLabels(l); err != nil {
+			return err
+		}
 		now[key] = l
-		if err := e.memory.add(l, point{at.Add(-g.Offset).UnixMilli(), s.F, s.H}); err != nil {
+		samples[i] = recorded.Sample{Rule: r.ID, Labels: l, F: s.F, H: s.H}
+		size += samples[i].Size()
+	}
+	if err := e.fits(g, r, size, len(found)); err != nil {
+		return err
+	}
+	for _, s := range samples {
+		if err := e.put(s, at.Add(-g.Offset)); err != nil {
 			return err
 		}
 	}
 	return e.ended(g, r, now, at)
+}
+
+// fits reports whether there is room for what a rule records at a time.
+func (e *evaluator) fits(g *Group, r *Rule, size, series int) error {
+	key := ruleKey(g.Key(), r.ID)
+	all := size - e.sizes[key]
+	for _, n := range e.sizes {
+		all += n
+	}
+	if all > maxRecorded {
+		return fmt.Errorf("it gives %d series, with which rules would record more than %d MiB at a time: make it record less", series, maxRecorded>>20)
+	}
+	e.sizes[key] = size
+	return nil
 }
 
 func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
@@ -155,10 +226,10 @@ func recordedLabels(r *Rule, of labels.Labels) labels.Labels {
 
 // ended marks series that a rule gave before and gives no more.
 func (e *evaluator) ended(g *Group, r *Rule, now map[string]labels.Labels, at time.Time) (err error) {
-	rule := g.Key() + "\x00" + r.ID
+	rule := ruleKey(g.Key(), r.ID)
 	for key, l := range e.last[rule] {
 		if _, still := now[key]; !still {
-			err = errors.Join(err, e.memory.stale(l, at.Add(-g.Offset).UnixMilli()))
+			err = errors.Join(err, e.put(recorded.Ending(r.ID, l), at.Add(-g.Offset)))
 		}
 	}
 	e.last[rule] = now
@@ -312,8 +383,8 @@ func (e *evaluator) show(a *Alert, series map[string]labels.Labels, at time.Time
 		series[string(since.Bytes(nil))], series[string(state.Bytes(nil))] = since, state
 	}
 	return errors.Join(
-		e.memory.add(since, point{t: at.UnixMilli(), f: float64(a.ActiveAt.Unix())}),
-		e.memory.add(state, point{t: at.UnixMilli(), f: 1}))
+		e.put(recorded.Sample{Rule: a.Rule, Labels: since, F: float64(a.ActiveAt.Unix())}, at),
+		e.put(recorded.Sample{Rule: a.Rule, Labels: state, F: 1}, at))
 }
 
 // expand makes the alert of a sample: its labels and annotations may be templates.
@@ -360,50 +431,3 @@ func (e *evaluator) expand(ctx context.Context, g *Group, r *Rule, s prom.Sample
 
 // key names an alert among all.
 func (a *Alert) key() string { return a.Group + "\x00" + a.Rule + "\x00" + a.labels.String() }
-
-// fill works recorded series out for a time that is over, so that rules can look
-// back at them.
-func (e *evaluator) fill(ctx context.Context, groups []*Group, from, to time.Time) (failed error) {
-	for _, g := range groups {
-		end := to.Add(-time.Nanosecond).Truncate(g.Interval)
-		start := from.Truncate(g.Interval)
-		if first := end.Add(-mostPoints * g.Interval); start.Before(first) {
-			start = first
-		}
-		for _, r := range g.Rules {
-			if r.Record == "" {
-				continue
-			}
-			found, err := e.engine.Range(ctx, r.Expr, start.Add(-g.Offset), end.Add(-g.Offset), g.Interval)
-			if err != nil {
-				failed = errors.Join(failed, fmt.Errorf("rule %q of group %q: %w", r.Name(), g.Name, err))
-				continue
-			}
-			matrix, ok := found.Value.(prom.Matrix)
-			if !ok {
-				continue
-			}
-			now := map[string]labels.Labels{} // those that have a value at the end
-			for _, s := range matrix {
-				l := recordedLabels(r, s.Metric)
-				newest := int64(0)
-				for _, p := range s.Floats {
-					newest, err = p.T, errors.Join(err, e.memory.add(l, point{t: p.T, f: p.F}))
-				}
-				for _, p := range s.Histograms {
-					newest, err = p.T, errors.Join(err, e.memory.add(l, point{t: p.T, h: p.H}))
-				}
-				if newest == end.Add(-g.Offset).UnixMilli() {
-					now[string(l.Bytes(nil))] = l
-				} else {
-					err = errors.Join(err, e.memory.stale(l, newest+1))
-				}
-				if err != nil {
-					return errors.Join(failed, err)
-				}
-			}
-			e.last[g.Key()+"\x00"+r.ID] = now
-		}
-	}
-	return failed
-}

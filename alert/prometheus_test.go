@@ -34,11 +34,11 @@ func (r *rounds) minute(n int, series ...string) (changes []string, err error) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		if err := r.e.memory.add(of, point{t: at.UnixMilli(), f: 1}); err != nil {
+		if _, err := r.e.memory.Add(of, at.UnixMilli(), 1, nil); err != nil {
 			r.Fatal(err)
 		}
 	}
-	found, err := r.e.evaluate(r.Context(), r.group, at)
+	found, err := r.e.evaluate(r.Context(), r.group, at, nil)
 	for _, c := range found {
 		changes = append(changes, fmt.Sprintf("%s %s", c.Labels["s"], c.State))
 	}

@@ -14,7 +14,9 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v3"
 
+	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -107,6 +109,9 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 	if read == nil || len(read.Groups) == 0 && len(bytes.TrimSpace(data)) > 0 {
 		return nil, fmt.Errorf("%s: it has no rule groups: expected `groups:` with a list", file)
 	}
+	if err := clashes(file, data, read); err != nil {
+		return nil, err
+	}
 	var groups []*Group
 	for _, g := range read.Groups {
 		group := &Group{File: file, Name: g.Name, Interval: time.Duration(g.Interval), Limit: g.Limit}
@@ -143,9 +148,38 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 	return groups, nil
 }
 
-// recorded reports what names the rules of all groups record, and how far back
+// clashes says which rules record a name that one of Weir's own metrics has: an
+// expression couldn't tell them apart.
+func clashes(file string, data []byte, read *rulefmt.RuleGroups) error {
+	var places struct {
+		Groups []struct {
+			Rules []struct {
+				Record yaml.Node `yaml:"record"`
+			} `yaml:"rules"`
+		} `yaml:"groups"`
+	}
+	var wrong []error
+	for i, g := range read.Groups {
+		for j, r := range g.Rules {
+			if !promql.Owns(r.Record) {
+				continue
+			}
+			if places.Groups == nil {
+				if err := yaml.Unmarshal(data, &places); err != nil { // it was read before
+					return fmt.Errorf("%s: %w", file, err)
+				}
+			}
+			at := places.Groups[i].Rules[j].Record
+			wrong = append(wrong, fmt.Errorf("%s:%d:%d: group %q, rule %d, %q: this is the name of one of Weir's own metrics: record another",
+				file, at.Line, at.Column, g.Name, j+1, r.Record))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// recordedNames reports what names the rules of all groups record, and how far back
 // their expressions look at these.
-func recorded(groups []*Group) (names map[string]bool, back time.Duration) {
+func recordedNames(groups []*Group) (names map[string]bool, back time.Duration) {
 	names = map[string]bool{}
 	for _, g := range groups {
 		for _, r := range g.Rules {

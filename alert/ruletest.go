@@ -21,7 +21,11 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/recorded"
 )
+
+// testBytes bounds the samples of a test in memory.
+const testBytes = 1 << 30
 
 // testFile is a unit test of rules, in the format of `promtool test rules`.
 type testFile struct {
@@ -125,7 +129,7 @@ func (t *ruleTest) run(ctx context.Context, groups []*Group, every time.Duration
 	start := time.Unix(0, 0).UTC()
 	for at := time.Duration(0); at <= end; at += every {
 		for _, g := range groups {
-			if _, err := e.evaluate(ctx, g, start.Add(at)); err != nil {
+			if _, err := e.evaluate(ctx, g, start.Add(at), nil); err != nil {
 				return nil, fmt.Errorf("at %s: %w", model.Duration(at), err)
 			}
 		}
@@ -146,7 +150,7 @@ func (t *ruleTest) run(ctx context.Context, groups []*Group, every time.Duration
 }
 
 // load puts the input where rules find it, and returns the last time asked for.
-func (t *ruleTest) load(m *memory, every time.Duration) (end time.Duration, err error) {
+func (t *ruleTest) load(m *recorded.Memory, every time.Duration) (end time.Duration, err error) {
 	interval := time.Duration(t.Interval)
 	if interval == 0 {
 		interval = every
@@ -161,7 +165,7 @@ func (t *ruleTest) load(m *memory, every time.Duration) (end time.Duration, err 
 			if v.Omitted {
 				continue
 			}
-			if err := m.add(of, point{(time.Duration(i) * interval).Milliseconds(), v.Value, v.Histogram}); err != nil {
+			if _, err := m.Add(of, (time.Duration(i) * interval).Milliseconds(), v.Value, v.Histogram); err != nil {
 				return 0, err
 			}
 		}

@@ -51,8 +51,13 @@ type episode struct {
 
 // episodeKey is what an alert's two changes share.
 type episodeKey struct {
-	fingerprint string
-	began       int64 // unix nanoseconds
+	group, rule, fingerprint string
+
+	began int64 // unix nanoseconds
+}
+
+func keyOf(c *proto.AlertChange) episodeKey {
+	return episodeKey{c.Group, c.Rule, c.Fingerprint, c.StartsAt.UnixNano()}
 }
 
 func newAlerts(c *bus.Conn, log *slog.Logger) *alerts {
@@ -161,7 +166,7 @@ func (a *alerts) take(m *bus.Message) error {
 
 // add takes a change in.
 func (a *alerts) add(c *proto.AlertChange) {
-	key := episodeKey{c.Fingerprint, c.StartsAt.UnixNano()}
+	key := keyOf(c)
 	e := a.episodes[key]
 	if e == nil {
 		e = &episode{AlertChange: *c, from: c.StartsAt}
@@ -172,7 +177,7 @@ func (a *alerts) add(c *proto.AlertChange) {
 	}
 	if len(a.episodes) > maxEpisodes {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(a.episodes)), func(x, y *episode) int { return x.from.Compare(y.from) })
-		delete(a.episodes, episodeKey{oldest.Fingerprint, oldest.from.UnixNano()})
+		delete(a.episodes, keyOf(&oldest.AlertChange))
 		a.forgotten++
 	}
 }
@@ -201,7 +206,7 @@ func (a *alerts) between(from, to time.Time) []episode {
 	if a.record != nil { // what fires for longer than the stream keeps
 		for _, alert := range a.record.Alerts {
 			e := episodeOf(alert)
-			key := episodeKey{e.Fingerprint, e.from.UnixNano()}
+			key := keyOf(&e.AlertChange)
 			if alert.State == proto.AlertFiring && all[key] == nil {
 				all[key] = e
 			}

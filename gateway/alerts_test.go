@@ -90,6 +90,7 @@ type alertRow struct {
 	Labels       map[string]string
 	Value        proto.Number
 	Since, Until int64
+	Silenced     bool
 }
 
 type alertsAnswer struct {
@@ -120,13 +121,15 @@ func (r *rig) alerts() {
 		Group: group, Rule: "Slow", State: proto.AlertFiring, Labels: map[string]string{"alertname": "Slow", "severity": "page", "workload": shop.Hostile},
 		Annotations: map[string]string{"summary": "it is slow"}, Value: proto.Number(math.Inf(1)), ActiveAt: now.Add(-2 * time.Minute), FiredAt: now.Add(-90 * time.Second),
 	}
+	silent := &proto.Alert{Group: group, Rule: "Slow#2", State: proto.AlertFiring, Labels: map[string]string{"alertname": "Slow", "workload": "silent"},
+		ActiveAt: now.Add(-48 * time.Hour), FiredAt: now.Add(-48 * time.Hour), SilencedBy: []string{"a"}} // for longer than changes are kept
 	soon := &proto.Alert{Group: group, Rule: "Slow#2", State: proto.AlertPending, Labels: map[string]string{"alertname": "Slow"}, Value: 2, ActiveAt: now.Add(-time.Second)}
 	before := *slow
 	before.State, before.FiredAt, before.ResolvedAt = proto.AlertResolved, now.Add(-time.Hour), now.Add(-50*time.Minute)
 	began := before
 	began.State, began.ResolvedAt = proto.AlertFiring, time.Time{}
 	a.record = proto.AlertRecord{
-		Alerts: []*proto.Alert{slow, soon, &before},
+		Alerts: []*proto.Alert{slow, soon, &before, silent},
 		Groups: map[string]proto.AlertGroup{
 			group: {Evaluated: now, Interval: 15, Took: 0.25, Rules: 3, Errors: map[string]string{"workload:p99": "it is wrong"}}, ";weir": {Evaluated: now},
 		},
@@ -182,7 +185,7 @@ func (r *rig) firing(n int) {
 func (r *rig) alertsNow(slow *proto.Alert, now time.Time) {
 	var got alertsAnswer
 	r.get("/api/alerts", http.StatusOK, &got)
-	if got.Old || got.Past || got.Groups != 2 || got.Missing != "" || len(got.Active) != 3 || len(got.History) != 2 {
+	if got.Old || got.Past || got.Groups != 2 || got.Missing != "" || len(got.Active) != 4 || len(got.History) != 3 {
 		r.Fatalf("%+v", got)
 	}
 	f := got.Active[0]
@@ -192,6 +195,9 @@ func (r *rig) alertsNow(slow *proto.Alert, now time.Time) {
 	}
 	if p, o := got.Active[1], got.Active[2]; p.State != "pending" || p.Since != now.Add(-time.Second).UnixMilli() || o.State != "resolved" || o.Until == 0 {
 		r.Errorf("%+v %+v", p, o)
+	}
+	if s := got.Active[3]; !s.Silenced || s.State != "firing" || f.Silenced || got.History[2].Labels["workload"] != "silent" {
+		r.Errorf("%+v in %+v", s, got.History)
 	}
 	newest, oldest := got.History[0], got.History[1]
 	if newest.State != "firing" || newest.Labels["cluster"] != "eu" || oldest.State != "resolved" || oldest.Until-oldest.Since != 600_000 {
@@ -207,11 +213,11 @@ func (r *rig) alertsThen(now time.Time) {
 	at := func(ago time.Duration) int64 { return now.Add(-ago).UnixMilli() }
 	var got alertsAnswer
 	r.get(fmt.Sprintf("/api/alerts?to=%d", at(55*time.Minute)), http.StatusOK, &got)
-	if !got.Past || len(got.Active) != 1 || got.Active[0].State != "firing" || len(got.History) != 1 || got.History[0].Until != 0 {
+	if !got.Past || len(got.Active) != 2 || got.Active[0].State != "firing" || len(got.History) != 2 || got.History[0].Until != 0 {
 		r.Errorf("as it fired: %+v", got)
 	}
 	r.get(fmt.Sprintf("/api/alerts?from=%d&to=%d", at(40*time.Minute), at(10*time.Minute)), http.StatusOK, &got)
-	if len(got.Active)+len(got.History) != 0 {
+	if len(got.Active) != 1 || len(got.History) != 1 || got.History[0].Labels["workload"] != "silent" {
 		r.Errorf("between: %+v", got)
 	}
 	for _, q := range []string{"to=soon", "from=2&to=1", fmt.Sprintf("from=%d", at(-time.Hour))} {
@@ -268,7 +274,7 @@ func (r *rig) budgets() {
 
 func (r *rig) promRules(c v1.API, now time.Time) {
 	alerts, err := c.Alerts(r.Context())
-	if err != nil || len(alerts.Alerts) != 2 {
+	if err != nil || len(alerts.Alerts) != 3 {
 		r.Fatalf("%+v %v", alerts, err)
 	}
 	if a := alerts.Alerts[0]; a.State != v1.AlertStateFiring || a.Value != "+Inf" || !a.ActiveAt.Equal(now.Add(-2*time.Minute)) || a.Labels["workload"] != shop.Hostile || a.Annotations["summary"] == "" {
@@ -293,7 +299,7 @@ func (r *rig) promRules(c v1.API, now time.Time) {
 		len(slow.Alerts) != 1 || slow.Alerts[0].State != v1.AlertStateFiring {
 		r.Errorf("%+v", slow)
 	}
-	if second := g.Rules[2].(v1.AlertingRule); second.State != "pending" || len(second.Alerts) != 1 {
+	if second := g.Rules[2].(v1.AlertingRule); second.State != "firing" || len(second.Alerts) != 2 {
 		r.Errorf("%+v", second)
 	}
 	if w := weir.Rules[0].(v1.AlertingRule); w.State != "inactive" || len(w.Alerts) != 0 {
@@ -324,14 +330,16 @@ func (r *rig) ruleFilters() {
 	}
 	all := []string{"shop workload:p99", "shop Slow", "shop Slow", "weir WeirIsBehind"}
 	for q, want := range map[string][]string{
-		"":                                  all,
-		"type=record":                       all[:1],
-		"type=alert":                        all[1:],
-		"rule_name[]=Slow":                  all[1:3],
-		"rule_group[]=weir":                 all[3:],
-		"file[]=/etc/shop.yaml&type=record": all[:1],
-		"file[]=weir&rule_name[]=Slow":      nil,
-		"rule_group[]=weir&rule_group[]=shop&rule_name[]=WeirIsBehind": all[3:],
+		"":                                    all,
+		"type=record":                         all[:1],
+		"type=alert":                          all[1:],
+		"rule_name[]=Slow":                    all[1:3],
+		"rule_group[]=weir":                   all[3:],
+		"match[]=%7Bseverity%3D%22page%22%7D": all[1:2],
+		"match[]=%7Bseverity%3D%22no%22%7D&match[]=%7Bseverity%3D~%22p.%2B%22%7D": all[1:2],
+		"file[]=/etc/shop.yaml&type=record":                                       all[:1],
+		"file[]=weir&rule_name[]=Slow":                                            nil,
+		"rule_group[]=weir&rule_group[]=shop&rule_name[]=WeirIsBehind":            all[3:],
 	} {
 		if names, _ := ask(q); !slices.Equal(names, want) {
 			r.Errorf("%s: %q, want %q", q, names, want)
@@ -358,7 +366,7 @@ func (r *rig) ruleFilters() {
 	if !slices.Equal(names, all[3:]) || last.Data.GroupNextToken != "" {
 		r.Errorf("the second page is %q", names)
 	}
-	for _, q := range []string{"type=both", "exclude_alerts=maybe", "group_limit=0", "group_next_token=x", "group_limit=1&group_next_token=x"} {
+	for _, q := range []string{"type=both", "exclude_alerts=maybe", "group_limit=0", "match[]=%7B", "group_next_token=x", "group_limit=1&group_next_token=x"} {
 		var got struct{ Status, ErrorType string }
 		r.get("/api/v1/rules?"+q, http.StatusBadRequest, &got)
 		if got.Status != "error" || got.ErrorType != "bad_data" {

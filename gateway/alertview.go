@@ -44,9 +44,9 @@ type alertRow struct {
 	Description string            `json:"description,omitempty"`
 	Since       int64             `json:"since"`           // when it began to fire, or to be pending
 	Until       int64             `json:"until,omitempty"` // when it was over
+	Silenced    bool              `json:"silenced,omitempty"`
 	Group       string            `json:"group"`
 	Rule        string            `json:"rule"`
-	Silenced    bool              `json:"silenced,omitempty"` // now
 }
 
 func rowOfAlert(state proto.AlertState, c *proto.AlertChange, since, until time.Time) alertRow {
@@ -126,7 +126,7 @@ func (a *alertsAnswer) now(record *proto.AlertRecord) {
 			since = alert.ActiveAt
 		}
 		row := rowOfAlert(alert.State, &episodeOf(alert).AlertChange, since, alert.ResolvedAt)
-		row.Silenced = len(alert.SilencedBy) > 0
+		row.Silenced = silenced(alert)
 		a.Active = append(a.Active, row)
 	}
 	for _, key := range sortedKeys(record.Groups) {
@@ -137,11 +137,15 @@ func (a *alertsAnswer) now(record *proto.AlertRecord) {
 	}
 }
 
+// silenced reports whether an alert fires that nobody is to hear of.
+func silenced(a *proto.Alert) bool { return a.State == proto.AlertFiring && len(a.SilencedBy) > 0 }
+
 // liveAlerts is how many alerts there are.
 type liveAlerts struct {
-	Firing  int  `json:"firing"`
-	Pending int  `json:"pending"`
-	Old     bool `json:"old"` // no alerter is at work
+	Firing   int  `json:"firing"` // without those that are silenced
+	Silenced int  `json:"silenced"`
+	Pending  int  `json:"pending"`
+	Old      bool `json:"old"` // no alerter is at work
 }
 
 // live is nil if no alerter has said anything of late.
@@ -152,10 +156,12 @@ func (a *alerts) live(now time.Time) *liveAlerts {
 	}
 	l := &liveAlerts{Old: now.Sub(k.stored) > alertsOld}
 	for _, alert := range k.record.Alerts {
-		switch alert.State {
-		case proto.AlertFiring:
+		switch {
+		case silenced(alert):
+			l.Silenced++
+		case alert.State == proto.AlertFiring:
 			l.Firing++
-		case proto.AlertPending:
+		case alert.State == proto.AlertPending:
 			l.Pending++
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/internal/status"
 )
 
@@ -30,8 +31,12 @@ type Config struct {
 	CacheBytes int
 	// History is one that somebody else runs; nil means one of its own.
 	History *history.History
+	// RecordedBytes bounds what rules recorded in memory; 0 is recorded.DefaultBytes.
+	RecordedBytes int
 	// OTLP says what is sent to whom; the zero value sends nothing.
 	OTLP export.OTLP
+	// RemoteWrite says where the sums go; the zero value sends nothing.
+	RemoteWrite export.RemoteWrite
 	// Ready says whether the rest of this process works, nil if there is none.
 	Ready func() error
 }
@@ -43,6 +48,7 @@ const DefaultCacheBytes = 256 << 20
 type gateway struct {
 	bus      *bus.Conn
 	history  *history.History
+	recorded *recorded.Follower
 	alerts   *alerts
 	budgets  *promql.Engine // apart from those of others, which may take long
 	tap      *tap
@@ -63,10 +69,11 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	g := &gateway{
 		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), budgets: promql.New(cfg.History, 1), tap: newTap(cfg.Bus, log), answers: newAnswers(),
-		log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
+		recorded: recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log),
+		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
 	var err error
-	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP}, log); err != nil {
+	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP, RemoteWrite: cfg.RemoteWrite}, log); err != nil {
 		return err
 	}
 	g.metrics = newMetrics(cfg.Registry, g)
@@ -81,6 +88,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if own {
 		work.Go(func() error { return g.history.Run(ctx) })
 	}
+	work.Go(func() error { return g.recorded.Run(ctx) })
 	work.Go(func() error { return g.tap.run(ctx) })
 	work.Go(func() error { return g.alerts.run(ctx) })
 	work.Go(func() error { return g.exporter.Run(ctx) })
@@ -92,7 +100,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 func (g *gateway) change() uint64 {
 	_, counted := g.history.Changed()
 	_, alerted := g.alerts.Changed()
-	return counted + alerted
+	return counted + alerted + g.recorded.Changes()
 }
 
 // ready is nil once the newest windows are there.
@@ -134,6 +142,10 @@ func newMetrics(r *prometheus.Registry, g *gateway) *metrics {
 			func() float64 { return float64(g.bus.Stats().Foreign + g.history.Foreign(g.bus)) }),
 		prometheus.NewCounterFunc(counter("undecodable_messages_total", "Messages of WEIR_LATENCY that could not be read."),
 			func() float64 { return float64(g.history.Undecodable()) }),
+		prometheus.NewCounterFunc(counter("recorded_skipped_total", "Messages of WEIR_RECORDED that could not be read, and samples of it that there was no room for."),
+			func() float64 { return float64(g.recorded.Undecodable() + g.recorded.Refused()) }),
+		gauge("recorded_bytes", "What rules recorded, in memory.", func() float64 { return float64(g.recorded.State().Bytes) }),
+		gauge("recorded_series", "Series that rules recorded, in memory.", func() float64 { return float64(g.recorded.State().Series) }),
 		gauge("viewers", "Viewers connected now.", func() float64 { return float64(g.viewers.Load()) }),
 		gauge("followers", "Viewers that follow single requests now.", func() float64 { return float64(g.tap.count()) }),
 		gauge("cache_bytes", "History in memory.", func() float64 { return float64(g.self().CacheBytes) }),

@@ -54,7 +54,7 @@ func success(data any) *promData { return &promData{Status: "success", Data: dat
 
 func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	methods := []string{http.MethodGet, http.MethodPost} // a question may be too long for an address
-	a := &promAPI{g, promql.New(g.history, maxQueries), newAnswers()}
+	a := &promAPI{g, promql.NewBeside(g.history, g.recorded, maxQueries), newAnswers()}
 	for path, answer := range map[string]func(*http.Request) (*promData, error){
 		"query":               a.query,
 		"query_range":         a.queryRange,
@@ -329,6 +329,9 @@ func (a *promAPI) metadata(r *http.Request) (*promData, error) {
 		return nil, err
 	}
 	metrics := promql.Metrics()
+	for _, name := range a.recorded.Names() {
+		metrics[name] = promql.Recorded
+	}
 	out := map[string][]promql.Metadata{}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
 		if only := r.Form.Get("metric"); (only == "" || only == name) && (most < 0 || len(out) < most) {

@@ -29,6 +29,7 @@ func (r *rig) prometheus() {
 	r.Run("histograms", func(t *testing.T) { r.as(t).promHistograms(c) })
 	r.Run("range", func(t *testing.T) { r.as(t).promRange(c) })
 	r.Run("names", func(t *testing.T) { r.as(t).promNames(c) })
+	r.Run("recorded", func(t *testing.T) { r.as(t).promRecorded(c) })
 	r.Run("exemplars", func(t *testing.T) { r.as(t).promExemplars(c) })
 	r.Run("mistakes", func(t *testing.T) { r.as(t).promMistakes(c) })
 }

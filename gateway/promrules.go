@@ -14,6 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -96,6 +99,7 @@ func (a *promAPI) alerts(*http.Request) (*promData, error) {
 type ruleFilter struct {
 	kind                string // "" for both
 	names, groups, file []string
+	labels              [][]*labels.Matcher // any of these
 	excludeAlerts       bool
 	limit               int // of groups, 0 for none
 	next                string
@@ -111,6 +115,11 @@ func ruleFilterOf(q url.Values) (f ruleFilter, err error) {
 		f.kind = proto.RuleRecording
 	default:
 		return f, badParam("type", fmt.Errorf("not supported value %q", q.Get("type")))
+	}
+	if given := q["match[]"]; len(given) > 0 {
+		if f.labels, err = promql.ParseSelectors(given); err != nil {
+			return f, badParam("match[]", err)
+		}
 	}
 	if text := q.Get("exclude_alerts"); text != "" {
 		if f.excludeAlerts, err = strconv.ParseBool(strings.ToLower(text)); err != nil {
@@ -129,6 +138,15 @@ func ruleFilterOf(q url.Values) (f ruleFilter, err error) {
 
 // among reports whether one is wanted; all are if none is named.
 func among(wanted []string, one string) bool { return len(wanted) == 0 || slices.Contains(wanted, one) }
+
+// wants reports whether a rule is asked for.
+func (f *ruleFilter) wants(r *proto.Rule) bool {
+	if f.kind != "" && f.kind != r.Kind || !among(f.names, r.Name) {
+		return false
+	}
+	hasNot := func(m *labels.Matcher) bool { return !m.Matches(r.Labels[m.Name]) }
+	return len(f.labels) == 0 || slices.ContainsFunc(f.labels, func(all []*labels.Matcher) bool { return !slices.ContainsFunc(all, hasNot) })
+}
 
 // rules answers /api/v1/rules.
 func (a *promAPI) rules(r *http.Request) (*promData, error) {
@@ -192,7 +210,7 @@ func promGroupOf(g *proto.RuleGroup, record *proto.AlertRecord, f ruleFilter) *p
 	}
 	for i := range g.Rules {
 		r := &g.Rules[i]
-		if f.kind != "" && f.kind != r.Kind || !among(f.names, r.Name) {
+		if !f.wants(r) {
 			continue
 		}
 		rule := promRule{

@@ -126,7 +126,7 @@ func TestDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := append([]string{HeaderEpoch, HeaderSeq, HeaderSrc, HeaderCount, StreamRaw, StreamEnriched, StreamLatency, StreamAlerts},
+	names := append([]string{HeaderEpoch, HeaderSeq, HeaderSrc, HeaderCount, StreamRaw, StreamEnriched, StreamLatency, StreamAlerts, StreamRecorded},
 		LossRing, LossStorage, LossTracked, LossParse, LossSpool, LossExpired, LossEvent)
 	for i, name := range columnNames {
 		if i < colDestination { // the last eight are "the same eight"

@@ -118,6 +118,24 @@ func exampleLeftOut() *LeftOut {
 	}}
 }
 
+func exampleRecorded() *Recorded {
+	quantile := 0.25
+	series := func(name string) []RecordedLabel {
+		return []RecordedLabel{{"__name__", name}, {"namespace", "shop"}, {"workload", "cart"}}
+	}
+	return &Recorded{
+		V: RecordedVersion, Group: "shop.yaml;shop", EvaluatedNS: 1_760_000_060_000_000_000, TimeNS: 1_760_000_000_000_000_000,
+		Series: []RecordedSeries{
+			{Rule: "workload:p99", Labels: series("workload:p99"), Value: &quantile},
+			{Rule: "workload:p50", Labels: series("workload:p50")}, // it ends
+			{Rule: "workload:rate", Labels: series("workload:rate"), Histogram: &FloatHistogram{
+				Schema: 5, Hint: 3, Count: 3.5, Sum: 0.75, ZeroCount: 0.5, ZeroThreshold: 1e-9,
+				PositiveSpans: []Span{{-70, 2}, {3, 1}}, PositiveBuckets: []float64{1, 1.5, 0.5},
+			}},
+		},
+	}
+}
+
 // decodeGolden decodes a golden file by its name: <kind>.v<version>.msgpack.
 func decodeGolden(t *testing.T, path string) any {
 	t.Helper()
@@ -136,6 +154,8 @@ func decodeGolden(t *testing.T, path string) any {
 		message, err = DecodeCommit(data)
 	case "left_out":
 		message, err = DecodeLeftOut(data)
+	case "recorded":
+		message, err = DecodeRecorded(data)
 	default:
 		t.Fatalf("%s: no decoder for this kind", path)
 	}
@@ -202,6 +222,7 @@ func encodedExamples(t testing.TB) map[string][]byte {
 		"commit.v1":        must(EncodeCommit(exampleCommit())),
 		"commit.v1.rollup": must(EncodeCommit(exampleRollupCommit())),
 		"left_out.v1":      must(EncodeLeftOut(exampleLeftOut())),
+		"recorded.v1":      must(encodeRecorded(exampleRecorded())),
 	}
 }
 

@@ -22,6 +22,7 @@ var decoders = map[string]func([]byte) error{
 	"commit":  func(b []byte) error { _, err := DecodeCommit(b); return err },
 
 	"left_out": func(b []byte) error { _, err := DecodeLeftOut(b); return err },
+	"recorded": func(b []byte) error { _, err := DecodeRecorded(b); return err },
 }
 
 // decoderOf are the decoders of a golden file.
@@ -204,7 +205,7 @@ func TestHostileIsCheap(t *testing.T) {
 		"array of maps":    append([]byte{0xdc, 0x10, 0x00}, bytes.Repeat([]byte{0x80}, 4096)...),
 	}
 	keys := []string{
-		"v", "dict", "columns", "loss", "count", "node", "points", "nodes", "pods", "position", "new",
+		"v", "dict", "columns", "loss", "count", "node", "points", "nodes", "pods", "position", "strings", "series", "new",
 	}
 	for decoder, decode := range decoders {
 		for claim, bytes := range claims {
@@ -331,6 +332,33 @@ func FuzzLeftOut(f *testing.F) {
 		second, err := DecodeLeftOut(again)
 		if err != nil || !reflect.DeepEqual(first, second) {
 			t.Fatalf("%v\nfirst  %+v\nsecond %+v", err, first, second)
+		}
+	})
+}
+
+func FuzzRecorded(f *testing.F) {
+	seed(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		first, err := DecodeRecorded(data)
+		if err != nil {
+			return
+		}
+		messages, err := SplitRecorded(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var series []RecordedSeries
+		for _, m := range messages {
+			part, err := DecodeRecorded(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			series = append(series, part.Series...)
+		}
+		again, err := encodeRecorded(&Recorded{Group: first.Group, EvaluatedNS: first.EvaluatedNS, TimeNS: first.TimeNS, Series: series})
+		want, _ := encodeRecorded(first)
+		if err != nil || !bytes.Equal(again, want) { // numbers that are none are their bits
+			t.Fatalf("%v\n%x\n%x", err, again, want)
 		}
 	})
 }

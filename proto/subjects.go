@@ -15,6 +15,7 @@ const (
 	StreamRollup   = "WEIR_ROLLUP"
 	StreamHistory  = "WEIR_HISTORY"
 	StreamAlerts   = "WEIR_ALERTS"
+	StreamRecorded = "WEIR_RECORDED"
 )
 
 // Subject wildcards: what each stream stores, and what subscribers ask for.
@@ -26,6 +27,7 @@ const (
 	SubjectsRollup   = "weir.rollup.>"
 	SubjectsHistory  = "weir.history.>"
 	SubjectsAlert    = "weir.alert.>"
+	SubjectsRecorded = "weir.recorded.*"
 
 	// SubjectsLive is where committed messages of WEIR_LATENCY are
 	// republished for core NATS subscribers, at most once.
@@ -61,6 +63,10 @@ func (r *Rollup) Subject(namespace, workload string) string {
 
 // SubjectAlertCommit is the lane of the alerter: what it knows after each round.
 const SubjectAlertCommit = "weir.alert-commit"
+
+// SubjectRecordedCommit is the lane of what rules record: an empty message ends
+// each batch, and keeps rivals apart.
+const SubjectRecordedCommit = "weir.recorded-commit"
 
 // SubjectAlertRules is where the alerter says what rules it evaluates.
 const SubjectAlertRules = "weir.alert-rules"
@@ -158,6 +164,9 @@ func LiveSubject(namespace, workload string) string {
 func AlertSubject(severity, name string) string {
 	return "weir.alert." + Token(severity) + "." + Token(name)
 }
+
+// RecordedSubject is where what the rules of a group record is.
+func RecordedSubject(group string) string { return "weir.recorded." + Token(group) }
 
 // MsgID is the Nats-Msg-Id of a message on a lane: the same bytes sent again
 // have the same id, within ten minutes the server stores them once.

@@ -22,9 +22,9 @@ export function Timeline({ rows, from, to, link }) {
   const height = shown.length * row + axis;
   return html`<div class="drawing timeline" ref=${box}>${width > 0 && html`
     <svg width=${width} height=${height} role="group" aria-label=${`${rows.length} times that alerts fired, from ${f.interval(from, to)}`}>
-      ${timeTicks(from, to, width - names).map((t) => html`<g class="tick"><line x1=${x(t)} x2=${x(t)} y1="0" y2=${height - axis} /><text x=${x(t)} y=${height - 4}>${f.clock(t).slice(0, 5)}</text></g>`)}
+      ${timeTicks(from, to, width - names).filter((t) => x(t) < width - 20).map((t) => html`<g class="tick"><line x1=${x(t)} x2=${x(t)} y1="0" y2=${height - axis} /><text x=${x(t)} y=${height - 4}>${f.clock(t).slice(0, 5)}</text></g>`)}
       ${shown.map((line, i) => html`<g>
-        <text class="who" x="0" y=${i * row + 14}><title>${title(line[0])}</title>${short(title(line[0]), names)}</text>
+        <text class="who" x="0" y=${i * row + 14}><title>${title(line[0])}</title>${short(title(line[0]), names - 10)}</text>
         ${line.map((a) => {
           const x1 = x(a.since), x2 = x(a.until || to);
           return html`<${Go} to=${link(a)} class=${a.until ? 'ended' : 'on'} aria-label=${`${title(a)}, fired from ${f.clock(a.since)} ${a.until ? `to ${f.clock(a.until)}` : 'until now'}`}>
@@ -35,7 +35,7 @@ export function Timeline({ rows, from, to, link }) {
     ${lines.size > most && html`<p class="summary">${lines.size - most} more alerts are in the list below.</p>`}</div>`;
 }
 
-const title = (a) => [a.name, a.labels.workload || a.labels.slo || a.labels.node].filter(Boolean).join(' ');
+const title = (a) => [a.name, a.labels.workload || a.labels.slo || a.labels.node, a.severity && `(${a.severity})`].filter(Boolean).join(' ');
 const short = (text, width) => {
   const most = Math.max(6, Math.floor(width / 6.6) - 1);
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;

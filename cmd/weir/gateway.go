@@ -33,6 +33,7 @@ type gatewayFlags struct {
 	cacheMiB  int
 	pageURL   string
 	otlp      otlpFlags
+	remote    remoteWriteFlags
 }
 
 func (a *app) gatewayCommand() *cobra.Command {
@@ -47,8 +48,8 @@ WEIR_LATENCY and WEIR_ENRICHED is enough, and answer weir.api.*. It keeps 24
 hours of histograms in memory, so that viewers cost the streams nothing.
 
 Prometheus scrapes the histograms at /metrics/latency, native and classic
-buckets; with --otlp-endpoint they are also sent by OTLP, and single requests as
-spans if otlp-signals says so.
+buckets; with --remote-write-url they are also sent to one. With --otlp-endpoint
+they are sent by OTLP, and single requests as spans if otlp-signals says so.
 
 Where others than this host can reach it, viewers need the token of --token-file.`,
 		Example: `  weir gateway                                  # for this host
@@ -70,11 +71,15 @@ Where others than this host can reach it, viewers need the token of --token-file
 			if err != nil {
 				return err
 			}
+			remote, err := f.remote.config()
+			if err != nil {
+				return err
+			}
 			return a.serve(cmd.Context(), &f.serviceFlags, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
 				g, ctx := errgroup.WithContext(ctx)
 				g.Go(func() error {
 					return gateway.Run(ctx, gateway.Config{
-						Bus: c, HTTP: f.http, Registry: service.Metrics(), Token: token, CacheBytes: f.cacheMiB << 20, OTLP: otlp,
+						Bus: c, HTTP: f.http, Registry: service.Metrics(), Token: token, CacheBytes: f.cacheMiB << 20, OTLP: otlp, RemoteWrite: remote,
 					}, log)
 				})
 				g.Go(func() error { return api.Run(ctx, c, f.page(c.Address())) })
@@ -88,6 +93,7 @@ Where others than this host can reach it, viewers need the token of --token-file
 	cmd.Flags().StringVar(&f.pageURL, "page-url", "", "`address` by which people reach the page, for the links that weir latency and the like print (default --http on loopback)")
 	cmd.Flags().IntVar(&f.cacheMiB, "cache-mib", gateway.DefaultCacheBytes>>20, "bound of the history in memory, in MiB")
 	f.otlp.add(cmd.Flags())
+	f.remote.add(cmd.Flags())
 	return cmd
 }
 

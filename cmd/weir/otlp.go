@@ -122,7 +122,7 @@ func (f *otlpFlags) config(flags *pflag.FlagSet, lookup func(string) (string, bo
 	if err != nil {
 		return export.OTLP{}, err
 	}
-	headers, err := f.readHeaders()
+	headers, err := readHeaders("otlp", f.headers, f.headersFile)
 	return export.OTLP{
 		Metrics: metrics, Traces: traces, Protocol: f.protocol, Headers: headers, CA: f.ca, Cert: f.cert, Key: f.key,
 		Uncompressed: f.compression == "none", Timeout: f.timeout, Delta: f.temporality == "delta", Interval: f.interval,
@@ -155,25 +155,31 @@ func (f *otlpFlags) endpoints() (metrics, traces string, err error) {
 	return cmp.Or(f.metrics, common("metrics")), cmp.Or(f.traces, common("traces")), nil
 }
 
-func (f *otlpFlags) readHeaders() (map[string]string, error) {
-	lines := slices.Clone(f.headers)
-	if f.headersFile != "" {
-		content, err := os.ReadFile(f.headersFile)
+// readHeaders are those of a flag …-headers and of a file that has one a line.
+func readHeaders(of string, given []string, file string) (map[string]string, error) {
+	lines := slices.Clone(given)
+	if file != "" {
+		content, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("read OTLP headers: %w", err)
+			return nil, fmt.Errorf("read %s-headers-file: %w", of, err)
 		}
 		lines = append(lines, strings.Split(string(content), "\n")...)
 	}
-	headers := map[string]string{}
-	for i, line := range lines {
-		if line = strings.TrimSpace(line); line == "" {
+	return nameValues(of+"-headers", lines)
+}
+
+// nameValues reads name=value; empty texts are passed over.
+func nameValues(of string, texts []string) (map[string]string, error) {
+	out := map[string]string{}
+	for i, text := range texts {
+		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
-		name, value, ok := strings.Cut(line, "=")
+		name, value, ok := strings.Cut(text, "=")
 		if name = strings.TrimSpace(name); !ok || name == "" { // the value may be a secret
-			return nil, usagef("otlp-headers: number %d is not name=value", i+1)
+			return nil, usagef("%s: number %d is not name=value", of, i+1)
 		}
-		headers[name] = strings.TrimSpace(value)
+		out[name] = strings.TrimSpace(value)
 	}
-	return headers, nil
+	return out, nil
 }

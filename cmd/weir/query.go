@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -46,7 +47,7 @@ course until then. The metrics are
 and, for rules and dashboards that know no native histograms, _bucket, _count and
 _sum of each. Labels are namespace, workload, workload_kind, peer_workload,
 http_request_method, http_route, http_response_status_code, error_type and
-others; docs/promql.md has them all.
+others; docs/promql.md has them all. What rules record is there under its names.
 
 Counters have a sample at the end of each window: every 10 s in the last quarter
 of an hour, every minute before, if the range needs them that fine. A window is
@@ -111,7 +112,7 @@ func (a *app) query(ctx context.Context, f *queryFlags, expr string) error {
 		return err
 	}
 	defer c.Close()
-	engine := promql.New(promql.Streams{Conn: c, Now: now}, 1)
+	engine := promql.NewBeside(promql.Streams{Conn: c, Now: now}, recorded.Streams{Conn: c}, 1)
 	var r *promql.Result
 	if q.course {
 		r, err = engine.Range(ctx, expr, q.interval.From(), q.interval.To(), q.step)

@@ -44,6 +44,7 @@ type upFlags struct {
 	level               string
 	demo                bool
 	otlp                otlpFlags
+	remote              remoteWriteFlags
 	alerts              alertFlags
 }
 
@@ -71,14 +72,18 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 			if err != nil {
 				return err
 			}
-			if f.http == "" && (otlp.Metrics != "" || otlp.Traces != "") {
-				return usagef("--http is empty, so that nothing is sent by OTLP either: give an address")
+			remote, err := f.remote.config()
+			if err != nil {
+				return err
+			}
+			if f.http == "" && (otlp.Metrics != "" || otlp.Traces != "" || remote.URL != "") {
+				return usagef("--http is empty, so that nothing is sent by OTLP or remote write either: give an address")
 			}
 			alerts, err := f.alerts.config("")
 			if err != nil {
 				return err
 			}
-			return a.up(cmd.Context(), f, otlp, alerts)
+			return a.up(cmd.Context(), f, otlp, remote, alerts)
 		},
 	}
 	flags := cmd.Flags()
@@ -93,6 +98,7 @@ later with BTF, and cgroup v2. ` + "`weir doctor`" + ` tells what is missing.`,
 	flags.StringSliceVar(&f.routes, "routes", nil, "route `patterns` such as /users/{name}, before the built-in rules")
 	flags.StringSliceVar(&f.leaveOut, "leave-out", nil, "`names` of processes, or cgroups such as /system.slice/backup.service, that aren't measured")
 	f.otlp.add(flags)
+	f.remote.add(flags)
 	f.alerts.add(flags)
 	flags.StringVar(&f.level, "log-level", "warn", "debug, info, warn or error")
 	flags.String("config", "", "YAML `file` of these settings")
@@ -104,6 +110,7 @@ type host struct {
 	app     *app
 	flags   *upFlags
 	otlp    export.OTLP
+	remote  export.RemoteWrite
 	alerts  alert.Config
 	history *history.History // of the page and of the alerter
 	log     *slog.Logger
@@ -114,7 +121,7 @@ type host struct {
 	ready   atomic.Bool
 }
 
-func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP, alerts alert.Config) error {
+func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP, remote export.RemoteWrite, alerts alert.Config) error {
 	log, err := service.Logger(a.stderr, f.level)
 	if err != nil {
 		return usageError{err}
@@ -132,7 +139,7 @@ func (a *app) up(ctx context.Context, f *upFlags, otlp export.OTLP, alerts alert
 	if err := service.CheckHTTP(f.http); err != nil {
 		return err
 	}
-	h := &host{app: a, flags: f, otlp: otlp, alerts: alerts, log: log, metrics: service.Metrics()}
+	h := &host{app: a, flags: f, otlp: otlp, remote: remote, alerts: alerts, log: log, metrics: service.Metrics()}
 	return runParts(ctx, h.parts(), h.up)
 }
 
@@ -202,14 +209,14 @@ func (h *host) runPage(ctx context.Context, ready func()) error {
 	defer c.Close()
 	h.page = pageURL(h.flags.http, token)
 	h.say("page", "%s; also /metrics/latency, /metrics, /healthz, /readyz", h.page)
-	for _, out := range [][2]string{{"histograms", h.otlp.Metrics}, {"spans", h.otlp.Traces}} {
+	for _, out := range [][2]string{{"histograms", h.otlp.Metrics}, {"spans", h.otlp.Traces}, {"histograms by remote write", h.remote.URL}} {
 		if to, err := url.Parse(out[1]); err == nil && out[1] != "" {
-			h.say("otlp", "%s to %s", out[0], to.Redacted())
+			h.say("export", "%s to %s", out[0], to.Redacted())
 		}
 	}
 	ready()
 	return gateway.Run(ctx, gateway.Config{
-		Bus: c, HTTP: h.flags.http, Registry: h.metrics, Token: token, OTLP: h.otlp, History: h.history,
+		Bus: c, HTTP: h.flags.http, Registry: h.metrics, Token: token, OTLP: h.otlp, RemoteWrite: h.remote, History: h.history,
 		Ready: func() error {
 			if !h.ready.Load() {
 				return errors.New("not everything is up yet")
@@ -236,7 +243,7 @@ func (h *host) runNATS(ctx context.Context, ready func()) error {
 	if err := c.Provision(ctx, bus.Layout{}); err != nil {
 		return err
 	}
-	h.say("streams", "%s, %s, %s, %s, %s, %s; subscribe to %s", proto.StreamRaw, proto.StreamEnriched, proto.StreamLatency, proto.StreamRollup, proto.StreamHistory, proto.StreamAlerts, proto.SubjectsLive)
+	h.say("streams", "%s, %s, %s, %s, %s, %s, %s; subscribe to %s", proto.StreamRaw, proto.StreamEnriched, proto.StreamLatency, proto.StreamRollup, proto.StreamHistory, proto.StreamAlerts, proto.StreamRecorded, proto.SubjectsLive)
 	ready()
 	<-ctx.Done()
 	return nil
@@ -269,7 +276,7 @@ func (h *host) runAlerter(ctx context.Context, ready func()) error {
 	if page, err := parsePage(hostPage(h.flags.http, h.address)); err == nil {
 		h.alerts.Page = page
 	}
-	h.say("alerter", "%s → %s", proto.StreamLatency, proto.StreamAlerts)
+	h.say("alerter", "%s → %s, %s", proto.StreamLatency, proto.StreamAlerts, proto.StreamRecorded)
 	ready()
 	return alert.Run(ctx, h.alerts, h.log)
 }

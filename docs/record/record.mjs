@@ -10,7 +10,7 @@ const past = 1000 * (process.argv[2] || 330); // the page shows five minutes
 const docs = new URL('..', import.meta.url).pathname;
 
 // The shop alone is in the cgroup, not what takes the pictures.
-const up = spawn('bash', ['-c', 'echo $$ >"$GROUP/cgroup.procs" && exec weir up --demo --data-dir "$WORK/data" --cgroup "$GROUP"'], { stdio: 'inherit' });
+const up = spawn('bash', ['-c', 'echo $$ >"$GROUP/cgroup.procs" && exec weir up --demo --data-dir "$WORK/data" --cgroup "$GROUP" --rules docs/record/shop.yaml --slo docs/record/objectives.yaml'], { stdio: 'inherit' });
 const ended = new Promise((done) => { up.on('exit', done); });
 try {
   await eventually(async () => { if (!(await fetch(`${base}/readyz`)).ok) throw new Error('weir up is not ready'); }, 60_000);
@@ -74,6 +74,9 @@ async function screenshots() {
     await tab.locator('table.events tr', { hasText: 'POST /charges' }).first().locator('.lead').click();
     await tab.locator('.detail').waitFor();
   } });
+  for (const scheme of ['dark', 'light']) {
+    await shoot(`alerts${scheme === 'light' ? '-light' : ''}`, '?view=alerts', { scheme, height: 640, until: 'table.budgets' });
+  }
   await shoot('health', '?view=health&last=5m', { height: 720 });
   await browser.close();
 }

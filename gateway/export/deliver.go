@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -16,23 +14,23 @@ const (
 	flushTime  = 2 * time.Second // for what is left when the gateway stops
 )
 
-// exit is where one signal goes, one request at a time.
+// exit is where one kind of telemetry goes, one request at a time.
 type exit struct {
-	signal
-	sink    sink
-	metrics *metrics
+	name    string
+	metrics *exits
 	log     *slog.Logger
 	failing bool      // said so
 	wish    time.Time // before it the receiver wants nothing
 }
 
 // deliver sends a request of so many items until the receiver takes it or
-// refuses it for good, or ctx ends.
-func (x *exit) deliver(ctx context.Context, request proto.Message, items int) {
+// refuses it for good, or ctx ends. send returns how many items it took no part
+// of, and a *sendError if it took none.
+func (x *exit) deliver(ctx context.Context, items int, send func(context.Context) (rejected int64, err error)) {
 	if items == 0 {
 		return
 	}
-	queued := x.metrics.queued.WithLabelValues(x.name)
+	queued := x.metrics.queued.WithLabelValues()
 	queued.Set(float64(items))
 	defer queued.Set(0)
 	err := errWish
@@ -44,7 +42,7 @@ func (x *exit) deliver(ctx context.Context, request proto.Message, items int) {
 		}
 		var rejected int64
 		var failed *sendError
-		rejected, err = x.sink.send(ctx, request)
+		rejected, err = send(ctx)
 		if err == nil {
 			x.taken(items, rejected)
 			return
@@ -53,7 +51,7 @@ func (x *exit) deliver(ctx context.Context, request proto.Message, items int) {
 			x.drop("refused", items, err)
 			return
 		}
-		x.metrics.retries.WithLabelValues(x.name).Inc()
+		x.metrics.retries.WithLabelValues().Inc()
 		x.fail(err)
 		x.wish = time.Now().Add(min(failed.after, maxRetryAfter))
 		pause(ctx, jitter(wait))
@@ -74,18 +72,18 @@ func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 func (x *exit) taken(items int, rejected int64) {
 	rejected = min(rejected, int64(items))
 	if rejected > 0 {
-		x.metrics.dropped.WithLabelValues(x.name, "rejected").Add(float64(rejected))
+		x.metrics.dropped.WithLabelValues("rejected").Add(float64(rejected))
 	}
-	x.metrics.sent.WithLabelValues(x.name).Add(float64(int64(items) - rejected))
-	x.metrics.success.WithLabelValues(x.name).SetToCurrentTime()
+	x.metrics.sent.WithLabelValues().Add(float64(int64(items) - rejected))
+	x.metrics.success.WithLabelValues().SetToCurrentTime()
 	if x.failing {
 		x.failing = false
-		x.log.Info("otlp_works_again", "signal", x.name)
+		x.log.Info("export_works_again", "what", x.name)
 	}
 }
 
 func (x *exit) drop(reason string, items int, err error) {
-	x.metrics.dropped.WithLabelValues(x.name, reason).Add(float64(items))
+	x.metrics.dropped.WithLabelValues(reason).Add(float64(items))
 	x.fail(err)
 }
 
@@ -93,6 +91,6 @@ func (x *exit) drop(reason string, items int, err error) {
 func (x *exit) fail(err error) {
 	if !x.failing {
 		x.failing = true
-		x.log.Warn("otlp_fails", "signal", x.name, "error", err)
+		x.log.Warn("export_fails", "what", x.name, "error", err)
 	}
 }

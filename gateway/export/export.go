@@ -31,7 +31,8 @@ type Config struct {
 	Bus      *bus.Conn
 	Registry prometheus.Registerer // for what it says of itself
 
-	OTLP OTLP
+	OTLP        OTLP
+	RemoteWrite RemoteWrite
 
 	// Unwanted is how long counting goes on when nobody scrapes; 0 is 15 minutes.
 	Unwanted time.Duration
@@ -47,6 +48,7 @@ type Exporter struct {
 	scrapes http.Handler
 
 	toMetrics, toTraces sink // nil if nothing is sent
+	toRemote            *poster
 	following           atomic.Int64
 
 	counting  atomic.Bool
@@ -79,7 +81,12 @@ func (e *Exporter) open() (err error) {
 		}
 	}
 	if o.Traces != "" {
-		e.toTraces, err = o.open(tracesSignal, o.Traces)
+		if e.toTraces, err = o.open(tracesSignal, o.Traces); err != nil {
+			return err
+		}
+	}
+	if e.cfg.RemoteWrite.URL != "" {
+		e.toRemote, err = e.cfg.RemoteWrite.open()
 	}
 	return err
 }
@@ -98,7 +105,7 @@ func (e *Exporter) ask() {
 
 // wanted reports whether anybody has asked lately, or sums are sent.
 func (e *Exporter) wanted() bool {
-	sent := e.toMetrics != nil && !e.cfg.OTLP.Delta
+	sent := e.toMetrics != nil && !e.cfg.OTLP.Delta || e.toRemote != nil
 	return sent || time.Since(time.Unix(0, e.lastAsked.Load())) < e.cfg.Unwanted
 }
 
@@ -123,24 +130,33 @@ func (e *Exporter) Run(ctx context.Context) error {
 	for _, out := range []struct {
 		signal
 		sink sink
-		push func(ctx, sending context.Context, x *exit)
+		push func(ctx, sending context.Context, x *exit, to sink)
 	}{{metricsSignal, e.toMetrics, e.pushMetrics}, {tracesSignal, e.toTraces, e.pushSpans}} {
 		if out.sink != nil {
 			defer out.sink.Close()
 			g.Go(func() error {
-				out.push(ctx, sending, &exit{signal: out.signal, sink: out.sink, metrics: e.metrics, log: e.log})
+				out.push(ctx, sending, &exit{name: out.name, metrics: e.metrics.otlp.of(out.signal), log: e.log}, out.sink)
 				return nil
 			})
 		}
 	}
+	if e.toRemote != nil {
+		defer e.toRemote.Close()
+		writing, end := linger(ctx, writeTime)
+		defer end()
+		g.Go(func() error {
+			e.pushWrites(ctx, writing, &exit{name: "remote_write", metrics: e.metrics.remoteWrite, log: e.log})
+			return nil
+		})
+	}
 	return g.Wait()
 }
 
-func (e *Exporter) pushMetrics(ctx, sending context.Context, x *exit) {
+func (e *Exporter) pushMetrics(ctx, sending context.Context, x *exit, to sink) {
 	if e.cfg.OTLP.Delta {
-		e.pushDeltas(ctx, sending, x)
+		e.pushDeltas(ctx, sending, x, to)
 	} else {
-		e.pushSums(ctx, sending, x)
+		e.pushSums(ctx, sending, x, to)
 	}
 }
 

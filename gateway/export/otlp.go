@@ -5,15 +5,10 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"strconv"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -96,59 +91,22 @@ func (o *OTLP) open(s signal, address string) (sink, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("open OTLP %s: %q is not a URL such as http://collector:4318", s.name, address)
 	}
-	secure, err := o.tls()
+	secure, err := secureBy(o.CA, o.Cert, o.Key)
 	if err != nil {
 		return nil, fmt.Errorf("open OTLP %s: %w", s.name, err)
 	}
 	switch o.Protocol {
 	case HTTP:
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.TLSClientConfig = secure
-		return &httpSink{o, u.String(), &http.Client{Transport: t, CheckRedirect: noRedirect}}, nil
+		return &httpSink{o, newPoster(u.String(), o.Headers, secure, o.Timeout)}, nil
 	case GRPC:
 		return o.openGRPC(s, u, secure)
 	}
 	return nil, fmt.Errorf("open OTLP %s: protocol %q is not %s or %s", s.name, o.Protocol, GRPC, HTTP)
 }
 
-// noRedirect keeps headers, which may be secrets, from going elsewhere.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-func (o *OTLP) tls() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CA != "" {
-		pem, err := os.ReadFile(o.CA)
-		if err != nil {
-			return nil, fmt.Errorf("read CA: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read CA: %s holds no certificate in PEM", o.CA)
-		}
-	}
-	if o.Cert != "" {
-		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(o.Cert, o.Key)
-			return &pair, err
-		}
-		if _, err := load(); err != nil {
-			return nil, fmt.Errorf("read client certificate: %w", err)
-		}
-		// Anew for each connection: it may have been renewed.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
-	}
-	return c, nil
-}
-
 type httpSink struct {
 	*OTLP
-	url    string
-	client *http.Client
-}
-
-func (s *httpSink) Close() error {
-	s.client.CloseIdleConnections()
-	return nil
+	*poster
 }
 
 func (s *httpSink) send(ctx context.Context, request proto.Message) (int64, error) {
@@ -156,36 +114,21 @@ func (s *httpSink) send(ctx context.Context, request proto.Message) (int64, erro
 	if err != nil {
 		return 0, &sendError{err: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
-	defer cancel()
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
-	if err != nil {
-		return 0, &sendError{err: err}
-	}
-	q.Header.Set("User-Agent", userAgent)
-	for name, value := range s.Headers {
-		q.Header.Set(name, value)
-	}
-	q.Header.Set("Content-Type", contentType)
+	header := http.Header{"Content-Type": {contentType}}
 	if !s.Uncompressed {
-		q.Header.Set("Content-Encoding", "gzip")
+		header.Set("Content-Encoding", "gzip")
 	}
-	resp, err := s.client.Do(q)
+	answer, err := s.post(ctx, body, header, func(code int) bool {
+		switch code {
+		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return true
+		}
+		return false
+	})
 	if err != nil {
-		return 0, &sendError{err: err, again: true}
+		return 0, err
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusAccepted, http.StatusNoContent:
-		return rejected(answer), nil // what can't be read says nothing of what was taken
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return 0, &sendError{err: errors.New(resp.Status), again: true, after: retryAfter(resp.Header.Get("Retry-After"))}
-	}
-	if err != nil {
-		answer = nil
-	}
-	return 0, &sendError{err: fmt.Errorf("%s %.200q", resp.Status, answer)}
+	return rejected(answer), nil // what can't be read says nothing of what was taken
 }
 
 func (s *httpSink) body(request proto.Message) ([]byte, error) {
@@ -200,17 +143,6 @@ func (s *httpSink) body(request proto.Message) ([]byte, error) {
 	}
 	err = z.Close()
 	return b.Bytes(), err
-}
-
-// retryAfter reads seconds or a date; 0 if it is neither.
-func retryAfter(s string) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 {
-		return time.Duration(min(n, int(maxRetryAfter.Seconds()))) * time.Second
-	}
-	if at, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
 }
 
 // rejected reads how many items an answer says weren't taken:

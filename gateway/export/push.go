@@ -40,12 +40,12 @@ func (t *table) requests() (out []request) {
 
 // pushSums sends all sums every interval, and once more when ctx ends. What
 // isn't taken within an interval isn't lost: the next sums hold it.
-func (e *Exporter) pushSums(ctx, sending context.Context, x *exit) {
+func (e *Exporter) pushSums(ctx, sending context.Context, x *exit, to sink) {
 	for ctx.Err() == nil {
 		pause(ctx, e.cfg.OTLP.Interval)
 		turn, cancel := context.WithTimeout(sending, max(e.cfg.OTLP.Interval, flushTime))
 		for _, r := range e.table.requests() {
-			x.deliver(turn, r.Message, r.items)
+			x.deliver(turn, r.items, func(ctx context.Context) (int64, error) { return to.send(ctx, r.Message) })
 		}
 		cancel()
 	}
@@ -63,6 +63,7 @@ type batch interface {
 type follower struct {
 	*Exporter
 	*exit
+	sink             sink
 	stream, subjects string
 	batch            batch
 	fill             func(data []byte, room func()) error // adds a message to the batch; room is to be called after each item
@@ -71,9 +72,9 @@ type follower struct {
 	due              time.Time                            // and when what it began to fill is sent
 }
 
-func (e *Exporter) pushDeltas(ctx, sending context.Context, x *exit) {
+func (e *Exporter) pushDeltas(ctx, sending context.Context, x *exit, to sink) {
 	b := newPoints(metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA)
-	f := &follower{Exporter: e, exit: x, stream: wire.StreamLatency, subjects: wire.SubjectsLatency, batch: b}
+	f := &follower{Exporter: e, exit: x, sink: to, stream: wire.StreamLatency, subjects: wire.SubjectsLatency, batch: b}
 	f.fill = func(data []byte, room func()) error {
 		l, err := wire.DecodeLatency(data)
 		if err != nil {
@@ -88,10 +89,10 @@ func (e *Exporter) pushDeltas(ctx, sending context.Context, x *exit) {
 	f.run(ctx, sending)
 }
 
-func (e *Exporter) pushSpans(ctx, sending context.Context, x *exit) {
+func (e *Exporter) pushSpans(ctx, sending context.Context, x *exit, to sink) {
 	b := newSpans()
 	var frame wire.Frame
-	f := &follower{Exporter: e, exit: x, stream: wire.StreamEnriched, subjects: wire.SubjectsEnriched, batch: b}
+	f := &follower{Exporter: e, exit: x, sink: to, stream: wire.StreamEnriched, subjects: wire.SubjectsEnriched, batch: b}
 	f.fill = func(data []byte, room func()) error {
 		if err := frame.Decode(data); err != nil {
 			return err
@@ -155,7 +156,7 @@ func (f *follower) follow(ctx, sending context.Context) error {
 func (f *follower) took(ctx, sending context.Context, m *bus.Message) {
 	if m.Sequence > f.last+1 && time.Since(f.readAt) > lookEach { // it may be other subjects' messages that are missing
 		if info, err := f.cfg.Bus.StreamInfo(ctx, f.stream); err == nil && info.FirstSeq > f.last+1 {
-			f.exit.metrics.expired.WithLabelValues(f.name).Add(float64(info.FirstSeq - f.last - 1))
+			f.Exporter.metrics.expired.WithLabelValues(f.name).Add(float64(info.FirstSeq - f.last - 1))
 		}
 	}
 	f.last, f.readAt = m.Sequence, time.Now()
@@ -168,13 +169,13 @@ func (f *follower) took(ctx, sending context.Context, m *bus.Message) {
 		}
 	})
 	if err != nil {
-		f.exit.metrics.undecodable.Inc()
+		f.Exporter.metrics.undecodable.Inc()
 		f.exit.log.Debug("message_skipped", "stream", f.stream, "sequence", m.Sequence, "error", err)
 	}
 }
 
 func (f *follower) flush(sending context.Context) {
 	data, items := f.batch.take()
-	f.deliver(sending, data, items)
+	f.deliver(sending, items, func(ctx context.Context) (int64, error) { return f.sink.send(ctx, data) })
 	f.due = time.Now().Add(flushEach)
 }

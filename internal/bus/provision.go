@@ -25,6 +25,7 @@ const (
 	defaultRollupBytes   = 1 << 30
 	defaultHistoryBytes  = 256 << 20
 	alertBytes           = 64 << 20
+	recordedBytes        = 384 << 20
 	bucketBytes          = 16 << 20
 )
 
@@ -87,7 +88,12 @@ func (l Layout) streams() []jetstream.StreamConfig {
 
 	alerts := l.stream(proto.StreamAlerts, 24*time.Hour, alertBytes, proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules)
 	alerts.AllowAtomicPublish = true
-	return []jetstream.StreamConfig{raw, enriched, latency, rollup, history, alerts}
+
+	recorded := l.stream(proto.StreamRecorded, 4*24*time.Hour, recordedBytes, proto.SubjectsRecorded, proto.SubjectRecordedCommit)
+	recorded.AllowAtomicPublish = true
+	recorded.Compression = jetstream.S2Compression
+	recorded.DenyDelete, recorded.DenyPurge = true, true
+	return []jetstream.StreamConfig{raw, enriched, latency, rollup, history, alerts, recorded}
 }
 
 func (l Layout) stream(name string, maxAge time.Duration, maxBytes int64, subjects ...string) jetstream.StreamConfig {

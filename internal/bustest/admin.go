@@ -34,6 +34,15 @@ func Publish(t testing.TB, url, subject string, data []byte) {
 	})
 }
 
+// PublishOwn stores a message as one of Weir's writers does.
+func PublishOwn(t testing.TB, url, stream, subject string, data []byte) {
+	t.Helper()
+	Admin(t, url, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.Publish(ctx, subject, data, jetstream.WithExpectStream(stream))
+		return err
+	})
+}
+
 // DeleteStream deletes a stream.
 func DeleteStream(t testing.TB, url, name string) {
 	t.Helper()

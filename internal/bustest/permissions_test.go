@@ -22,6 +22,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/aggregator"
@@ -32,6 +33,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
+	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -127,6 +129,8 @@ groups:
 - name: requests
   interval: 10s
   rules:
+  - record: requests:count
+    expr: count(http_server_request_duration_seconds)
   - alert: Fires
     expr: count(http_server_request_duration_seconds) > 0
     labels: {severity: page}
@@ -191,6 +195,16 @@ groups:
 			record, err := proto.DecodeAlertRecord(last[0].Data)
 			if err != nil || len(record.Alerts) == 0 || record.Groups[rules+";requests"].Error != "" {
 				t.Errorf("%s reads that %+v: %v", user, record, err)
+			}
+			names := map[string]bool{}
+			err = recorded.Read(t.Context(), conns[user], recorded.ReadConfig{}, func(_ *bus.Message, _ *proto.Recorded, samples []recorded.Sample, err error) bool {
+				for _, s := range samples {
+					names[s.Labels.Get(labels.MetricName)] = true
+				}
+				return err == nil
+			})
+			if err != nil || !names["requests:count"] || !names["ALERTS"] {
+				t.Errorf("%s reads that rules recorded %v: %v", user, names, err)
 			}
 			told, err := conns[user].LastMessages(t.Context(), proto.StreamAlerts, proto.SubjectAlertRules)
 			if err != nil || len(told) != 1 {
@@ -390,6 +404,8 @@ var allowed = map[string]string{
 	"$KV.WEIR_LEFT_OUT.node1":        "enricher",
 	"weir.alert.critical.slow":       "alerter",
 	"weir.alert-commit":              "alerter",
+	"weir.recorded.shop":             "alerter",
+	"weir.recorded-commit":           "alerter",
 	"weir.alert-rules":               "alerter",
 	"$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
@@ -409,6 +425,7 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.INFO.WEIR_LATENCY":   "aggregator alerter provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ROLLUP":    "aggregator alerter provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_HISTORY":   "alerter provisioner subscriber events",
+	"$JS.API.STREAM.INFO.WEIR_RECORDED":  "alerter provisioner subscriber events",
 	"$JS.API.STREAM.INFO.WEIR_ALERTS":    "provisioner operator subscriber events",
 	"$JS.API.STREAM.INFO.KV_WEIR_LEASES": "enricher aggregator alerter provisioner",
 
@@ -430,6 +447,7 @@ var allowed = map[string]string{
 	"$JS.API.STREAM.MSG.GET.WEIR_ROLLUP":   "aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_HISTORY":  "aggregator",
 	"$JS.API.STREAM.MSG.GET.WEIR_ALERTS":   "alerter",
+	"$JS.API.STREAM.MSG.GET.WEIR_RECORDED": "alerter",
 
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.p00.*":          "enricher events",
 	"$JS.API.CONSUMER.CREATE.WEIR_RAW.c.weir.raw.>":              "events",
@@ -445,6 +463,8 @@ var allowed = map[string]string{
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history-commit": "alerter subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c.weir.history.>":      "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_HISTORY.c":                     "alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RECORDED.c.weir.recorded.*":    "alerter subscriber events",
+	"$JS.API.CONSUMER.CREATE.WEIR_RECORDED.c":                    "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-commit":    "operator subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert-rules":     "subscriber events",
 	"$JS.API.CONSUMER.CREATE.WEIR_ALERTS.c.weir.alert.>":         "alerter subscriber events",
@@ -460,6 +480,7 @@ var allowed = map[string]string{
 func init() {
 	for stream, readers := range map[string]string{
 		"WEIR_RAW": "enricher events", "WEIR_ENRICHED": "aggregator events", "WEIR_LATENCY": "aggregator alerter subscriber events", "WEIR_ROLLUP": "aggregator alerter subscriber events", "WEIR_HISTORY": "alerter subscriber events",
+		"WEIR_RECORDED": "alerter subscriber events",
 	} {
 		allowed["$JS.API.CONSUMER.MSG.NEXT."+stream+".c"] = readers
 		allowed["$JS.API.CONSUMER.DELETE."+stream+".c"] = readers
@@ -478,13 +499,13 @@ func init() {
 	} {
 		allowed[subject] = users
 	}
-	for _, stream := range streams[:9] {
+	for _, stream := range streams[:10] {
 		allowed["$JS.API.STREAM.CREATE."+stream] = "provisioner"
 		allowed["$JS.API.STREAM.UPDATE."+stream] = "provisioner"
 	}
 }
 
-var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ROLLUP", "WEIR_HISTORY", "WEIR_ALERTS", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "KV_WEIR_SILENCES", "OTHER"}
+var streams = []string{"WEIR_RAW", "WEIR_ENRICHED", "WEIR_LATENCY", "WEIR_ROLLUP", "WEIR_HISTORY", "WEIR_ALERTS", "WEIR_RECORDED", "KV_WEIR_LEASES", "KV_WEIR_LEFT_OUT", "KV_WEIR_SILENCES", "OTHER"}
 
 // subjects are all that there are to publish to: allowed to somebody, or to nobody.
 func subjects() []string {
@@ -496,7 +517,7 @@ func subjects() []string {
 		for _, verb := range []string{"CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN"} {
 			all = append(all, "$JS.API.CONSUMER."+verb+"."+s+".c")
 		}
-		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "weir.alert.>", "$KV.>", ">"} {
+		for _, filter := range []string{"weir.raw.p00.*", "weir.raw.>", "weir.enriched.p00", "weir.latency.>", "weir.rollup.>", "weir.history.>", "weir.alert.>", "weir.recorded.*", "$KV.>", ">"} {
 			all = append(all, "$JS.API.CONSUMER.CREATE."+s+".c."+filter)
 		}
 		all = append(all, "$JS.API.CONSUMER.LIST."+s, "$JS.API.CONSUMER.NAMES."+s,
@@ -505,7 +526,7 @@ func subjects() []string {
 	}
 	all = append(all,
 		"weir.raw.p00", "weir.raw.p00.node1.more", "weir.enriched.p00.more", "weir.commit.p00.more", "weir.live.latency.shop.cart",
-		"weir.alert.critical", "weir.alert.critical.slow.more", "weir.api.other.more", "weir.other", "other",
+		"weir.alert.critical", "weir.alert.critical.slow.more", "weir.recorded.shop.more", "weir.api.other.more", "weir.other", "other",
 		"$KV.WEIR_LEASES.other.p00", "$KV.WEIR_LEFT_OUT.node1.more", "$KV.WEIR_LEFT_OUT", "$KV.WEIR_SILENCES.3f0c55aa.more", "$KV.WEIR_LEASES.enricher", "$KV.OTHER.enricher.p00",
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
 		"$JS.API.ACCOUNT.PURGE.x", "$JS.API.ACCOUNT.STREAM.MOVE.x.WEIR_RAW", "$JS.API.OTHER",

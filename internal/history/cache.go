@@ -59,12 +59,13 @@ type History struct {
 	progress            *query.Progress
 	newest              time.Time // when the stream stored the last message read
 	stream              bus.StreamInfo
-	oldest              [2]int64 // of minutes, of half hours: before it windows have lost deltas to the streams' limits
-	rolledUp, halfHours bool     // what is read of the roll-ups
-	first               int64    // start of the earliest window seen in WEIR_LATENCY
-	loaded              []int64  // by level: before it the history isn't read yet; 0 if all is
-	loading             float64  // share of the history that was read
-	problem             string   // why nothing can be read, "" if it can
+	oldest              [2]int64        // of minutes, of half hours: before it windows have lost deltas to the streams' limits
+	rolledUp, halfHours bool            // what is read of the roll-ups
+	leftOut             map[string]bool // streams of roll-ups that can't be read
+	first               int64           // start of the earliest window seen in WEIR_LATENCY
+	loaded              []int64         // by level: before it the history isn't read yet; 0 if all is
+	loading             float64         // share of the history that was read
+	problem             string          // why nothing can be read, "" if it can
 	changed             chan struct{}
 	changes             uint64
 }
@@ -75,7 +76,7 @@ func New(cfg Config, log *slog.Logger) *History {
 		cfg.Now = time.Now
 	}
 	c := &History{
-		bus: cfg.Bus, limit: cfg.Bytes, long: max(cfg.Keep, Kept), now: cfg.Now, log: log, changed: make(chan struct{}),
+		bus: cfg.Bus, limit: cfg.Bytes, long: max(cfg.Keep, Kept), now: cfg.Now, log: log, changed: make(chan struct{}), leftOut: map[string]bool{},
 	}
 	c.details = newDetails(cfg.Bus, c)
 	c.reset()

@@ -33,7 +33,13 @@ func (c *History) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		c.log.Warn("reading_again", "stream", proto.StreamLatency, "error", err)
+		var wrong *query.UnreadableError
+		if errors.As(err, &wrong) {
+			c.leaveOut(wrong)
+			err = nil
+		} else {
+			c.log.Warn("reading_again", "stream", proto.StreamLatency, "error", err)
+		}
 		c.reset()
 		c.say(err)
 		select {
@@ -42,6 +48,28 @@ func (c *History) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// leaveOut reads a roll-up no more that has a message that can't be read. What it
+// holds is read from WEIR_LATENCY, which is exact and takes longer; what is older
+// than that is missing, and the history begins later.
+func (c *History) leaveOut(wrong *query.UnreadableError) {
+	c.undecodable.Add(1)
+	c.log.Warn("rollup_left_out", "stream", wrong.Stream, "error", wrong)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leftOut[wrong.Stream] = true
+}
+
+// lastRollup is the newest commit of a roll-up, nil if there is none or it is left out.
+func (c *History) lastRollup(ctx context.Context, what proto.Rollup) (*query.Rollup, error) {
+	c.mu.RLock()
+	leftOut := c.leftOut[what.Stream]
+	c.mu.RUnlock()
+	if leftOut {
+		return nil, nil
+	}
+	return query.LastRollup(ctx, c.bus, what)
 }
 
 // say notes why nothing can be read.
@@ -132,7 +160,7 @@ func (c *History) look(ctx context.Context) error {
 	}
 	oldest := [2]int64{info.Oldest(), info.Oldest()}
 	for i, what := range []proto.Rollup{proto.Minutes, proto.HalfHours} {
-		last, err := query.LastRollup(ctx, c.bus, what)
+		last, err := c.lastRollup(ctx, what)
 		if err != nil || last == nil {
 			break // what isn't rolled up is not to be found there
 		}
@@ -159,7 +187,7 @@ func (c *History) split(ctx context.Context, now time.Time) (cut uint64, end *qu
 	if cut, err = c.firstAfter(ctx, now.Add(-recent)); err != nil {
 		return 0, nil, err
 	}
-	last, err := query.LastRollup(ctx, c.bus, proto.Minutes)
+	last, err := c.lastRollup(ctx, proto.Minutes)
 	if err != nil || last == nil || last.Record.Position.Seq < cut {
 		return cut, nil, err // they are far behind
 	}
@@ -192,7 +220,7 @@ func (c *History) rollups(ctx context.Context, now time.Time, end *query.Rollup)
 		})
 	}
 	levels := coarser
-	last, err := query.LastRollup(ctx, c.bus, proto.HalfHours)
+	last, err := c.lastRollup(ctx, proto.HalfHours)
 	if err != nil {
 		return err
 	}

@@ -25,13 +25,18 @@ type piece struct {
 // finest windows that are kept of it unless the question needs no such fine ones,
 // and packed as it is: nobody is held up while the engine works.
 func (c *History) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
+	return c.choose(ctx, ask, maxDeltas)
+}
+
+// choose is Select with another bound on deltas.
+func (c *History) choose(ctx context.Context, ask promql.Ask, most int) (*promql.Answer, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	end := min(ask.Interval.ToNS, c.complete())
 	origin := c.origin()
 	from := max(origin, c.edge(min(ask.Interval.FromNS, end), ask.WidthNS))
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
-	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}, most: maxDeltas}
+	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}, most: most}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

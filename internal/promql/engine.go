@@ -33,6 +33,7 @@ type Engine struct {
 	engine *promql.Engine
 	source storage.Queryable
 	own    *queryable // of latencies, nil if there are none
+	others storage.Queryable
 	slots  chan struct{}
 
 	waiting *atomic.Int64    // queries whose turn hasn't come
@@ -64,18 +65,7 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	if source == nil {
 		return over(others, newParser(), 1, step)
 	}
-	latencies := &queryable{source, maxSeries}
-	return over(storage.QueryableFunc(func(mint, maxt int64) (storage.Querier, error) {
-		a, err := latencies.Querier(mint, maxt)
-		if err != nil {
-			return nil, err
-		}
-		b, err := others.Querier(mint, maxt)
-		if err != nil {
-			return nil, err
-		}
-		return storage.NewMergeQuerier([]storage.Querier{a, b}, nil, storage.ChainedSeriesMerge), nil
-	}), newParser(), 1, step)
+	return over(beside{&queryable{source, maxSeries}, others}, newParser(), 1, step)
 }
 
 func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
@@ -145,6 +135,11 @@ func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result,
 
 // turn waits until a query may be worked on.
 func (e *Engine) turn(ctx context.Context) error {
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	default:
+	}
 	defer e.waiting.Add(-1)
 	if e.waiting.Add(1) > maxWaiting {
 		return limitf("more than %d queries wait for their turn, the limit: ask again later", maxWaiting)

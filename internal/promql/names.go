@@ -31,11 +31,12 @@ func ParseSelectors(texts []string) ([][]*labels.Matcher, error) {
 
 // Names finds the series of an interval, and what their labels are.
 type Names struct {
+	engine  *Engine
 	querier *querier
 }
 
 // Names looks in an interval.
-func (e *Engine) Names(i query.Interval) Names { return Names{&querier{e.own, i}} }
+func (e *Engine) Names(i query.Interval) Names { return Names{e, &querier{e.own, i}} }
 
 // Series are the labels of the series that match. Warnings say what may be missing.
 func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []labels.Labels, warnings []string, err error) {
@@ -49,7 +50,8 @@ func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []la
 	if answer.Missing != "" && n.querier.interval.FromNS > 0 {
 		warnings = append(warnings, answer.Missing)
 	}
-	return all, warnings, nil
+	others, more, err := n.engine.otherSeries(ctx, n.querier.interval, matchers)
+	return append(all, others...), append(warnings, more...), err
 }
 
 // LabelNames are the names of the labels of the series that match.

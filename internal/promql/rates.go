@@ -27,7 +27,7 @@ type rates struct {
 	divide float64         // what increases are divided by: a rate's seconds, or 1
 	steps  []step
 	kept   []int // the edges that are the first or the last of some range, rising
-	last   work
+	memory work  // of the group that was worked out last
 }
 
 // step is a time that values are wanted of, and the edges in its range.
@@ -98,7 +98,7 @@ type group struct {
 func (g *group) Labels() labels.Labels { return g.labels }
 
 func (g *group) Iterator(chunkenc.Iterator) chunkenc.Iterator {
-	w := g.rates.work()
+	w := g.work()
 	for _, s := range g.series {
 		if g.ctx.Err() != nil {
 			return failing{chunkenc.NewNopIterator(), g.ctx.Err()}
@@ -126,7 +126,7 @@ type work struct {
 }
 
 func (r *rates) work() *work {
-	w := &r.last
+	w := &r.memory
 	if w.rates == nil {
 		*w = work{r, make([]total, len(r.kept)), make([]total, len(r.steps)), make([]total, len(r.steps)), make([]state, len(r.kept))}
 	}

@@ -64,7 +64,7 @@ func newCounter(s *Series, f form) *counter {
 	if s.Base != nil {
 		c.sum.Merge(histogramOf(s.Base, f.wait))
 	}
-	if len(c.sum.Buckets) == 0 {
+	if c.sum.Count == 0 {
 		c.sum.Scale = histogram.RecordScale // a coarser one would make all that follow coarser
 	}
 	return c

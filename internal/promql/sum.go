@@ -115,6 +115,9 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 		return storage.ErrSeriesSet(err)
 	}
 	first := hints.Start + lookback.Milliseconds() - 1 // the engine looks back from its first step
+	if hints.Step > 0 && (hints.End-first)/hints.Step > maxPoints {
+		return storage.ErrSeriesSet(tooManyPoints()) // in a subquery of somebody who knows this label
+	}
 	hints.Start, hints.Range, hints.Func = first-s.over.Milliseconds()+1, s.over.Milliseconds(), s.function
 	found, warnings, err := q.read(ctx, &hints, s.selector.LabelMatchers)
 	if err != nil {

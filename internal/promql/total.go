@@ -144,7 +144,7 @@ func newExtent(s *Series, wait bool) extent {
 		h := histogramOf(s.Base, wait)
 		e.cover(h, len(h.Buckets) > 0, h.Offset, h.Offset+int32(len(h.Buckets))-1)
 	}
-	if !e.some {
+	if !e.counted {
 		e.scale = histogram.RecordScale
 	}
 	return e

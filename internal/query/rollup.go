@@ -21,6 +21,20 @@ type Rollup struct {
 	Anew     bool   // what commits before it hold is in it and in those that follow
 }
 
+// UnreadableError is a message of a roll-up that can't be read. What it holds is
+// still in the roll-up's input, for as long as that keeps it.
+type UnreadableError struct {
+	Stream   string
+	Sequence uint64
+	Err      error
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("read message %d of %s: %s", e.Sequence, e.Stream, e.Err)
+}
+
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
 // LastRollup is the newest commit of a roll-up, without messages. It is nil if there is
 // none that fits the input as it is now, or this user may not read it: then the
 // input has all there is to know.
@@ -37,7 +51,7 @@ func LastRollup(ctx context.Context, c *bus.Conn, what proto.Rollup) (*Rollup, e
 	}
 	record, err := proto.DecodeCommit(last[0].Data)
 	if err != nil {
-		return nil, fmt.Errorf("read roll-ups: message %d of %s: %w", last[0].Sequence, what.Stream, err)
+		return nil, &UnreadableError{what.Stream, last[0].Sequence, err}
 	}
 	input, err := c.StreamInfo(ctx, what.Input)
 	if err != nil {
@@ -73,13 +87,13 @@ func Rollups(ctx context.Context, c *bus.Conn, what proto.Rollup, subject string
 		case m.Subject != what.Commit:
 			l, err := proto.DecodeLatency(m.Data)
 			if err != nil {
-				return fmt.Errorf("read message %d of %s: %w", m.Sequence, what.Stream, err)
+				return &UnreadableError{what.Stream, m.Sequence, err}
 			}
 			next.Messages = append(next.Messages, l)
 			continue
 		}
 		if next.Record, err = proto.DecodeCommit(m.Data); err != nil {
-			return fmt.Errorf("read message %d of %s: %w", m.Sequence, what.Stream, err)
+			return &UnreadableError{what.Stream, m.Sequence, err}
 		}
 		next.Sequence, next.Anew = m.Sequence, next.Record.Seq == 1 && !inside
 		if !take(next) {

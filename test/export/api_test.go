@@ -17,7 +17,7 @@ import (
 	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 
-	"github.com/weirstream/weir/gateway/export"
+	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/test/chart"
 	"github.com/weirstream/weir/test/counted"
@@ -29,7 +29,7 @@ func TestClients(t *testing.T) {
 	address := bustest.FreeAddr(t)
 	p := startPrometheus(t, scrapes{address: address, every: "1s"})
 	r := counted.Start(t)
-	gatewayAt(r, address, export.OTLP{})
+	gatewayAt(r, address, gateway.Config{})
 	r.Publish(2000)
 	weir := &server{t, "http://" + address}
 	c := client(t, weir.url)
@@ -211,13 +211,13 @@ func TestFederated(t *testing.T) {
 	p := startPrometheus(t, scrapes{address: address, every: "1s", more: `metrics_path: /federate
     params: {'match[]': ['{__name__=~"http_server_request_duration_seconds(_count|_bucket)?",le=~"|0.1|1.0|.Inf"}']}`})
 	r := counted.Start(t)
-	stop := gatewayAt(r, address, export.OTLP{})
+	stop := gatewayAt(r, address, gateway.Config{})
 	p.becomes(1, `up{job="weir"}`)
 	r.Publish(2000)
 	p.becomes(1000, `histogram_count(sum(`+metric+`))`)
 	stop()
 	p.becomes(0, `up{job="weir"}`)
-	gatewayAt(r, address, export.OTLP{})
+	gatewayAt(r, address, gateway.Config{})
 	p.becomes(1, `up{job="weir"}`)
 	r.Publish(4000)
 	p.becomes(2000, `sum(`+metric+`_count)`)

@@ -137,11 +137,11 @@ func (p *server) becomes(want float64, query string) {
 	}
 }
 
-// gatewayAt runs a gateway and waits until it counts.
-func gatewayAt(r *counted.Rig, address string, otlp export.OTLP) (stop func()) {
+// gatewayAt runs a gateway that sends what cfg says, and waits until it counts.
+func gatewayAt(r *counted.Rig, address string, cfg gateway.Config) (stop func()) {
 	r.Helper()
 	metrics := prometheus.NewRegistry()
-	cfg := gateway.Config{Bus: bustest.Connect(r, r.Server.URL), HTTP: address, Registry: metrics, Token: token, OTLP: otlp}
+	cfg.Bus, cfg.HTTP, cfg.Registry, cfg.Token = bustest.Connect(r, r.Server.URL), address, metrics, token
 	stop = r.Run(func(ctx context.Context) error { return gateway.Run(ctx, cfg, discard) })
 	bustest.Eventually(r, func() bool {
 		all, err := metrics.Gather()
@@ -203,7 +203,7 @@ func TestScraped(t *testing.T) {
 	address := bustest.FreeAddr(t)
 	p := startPrometheus(t, scrapes{address: address, every: "1s"})
 	r := counted.Start(t)
-	stop := gatewayAt(r, address, export.OTLP{})
+	stop := gatewayAt(r, address, gateway.Config{})
 	p.becomes(1, `up{job="weir"}`)
 	r.Publish(2000)
 	p.becomes(1000, `histogram_count(sum(`+metric+`))`)
@@ -214,7 +214,7 @@ func TestScraped(t *testing.T) {
 
 	stop()
 	p.becomes(0, `up{job="weir"}`)
-	gatewayAt(r, address, export.OTLP{})
+	gatewayAt(r, address, gateway.Config{})
 	p.becomes(1, `up{job="weir"}`)
 	p.becomes(-1, `histogram_count(sum(`+metric+`))`) // it begins with nothing
 	r.Publish(4000)                                   // more than before: a reset that a smaller count doesn't show
@@ -272,9 +272,9 @@ func (p *server) hasExemplars() {
 func TestSent(t *testing.T) {
 	p := startPrometheus(t, scrapes{})
 	r := counted.Start(t)
-	gatewayAt(r, bustest.FreeAddr(t), export.OTLP{
+	gatewayAt(r, bustest.FreeAddr(t), gateway.Config{OTLP: export.OTLP{
 		Metrics: p.url + "/api/v1/otlp/v1/metrics", Protocol: export.HTTP, Timeout: bustest.Timeout, Interval: time.Second,
-	})
+	}})
 	r.Publish(2000)
 	p.becomes(1000, `histogram_count(sum(`+metric+`))`)
 	r.Publish(3000)

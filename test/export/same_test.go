@@ -15,7 +15,7 @@ import (
 	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 
-	"github.com/weirstream/weir/gateway/export"
+	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
@@ -227,13 +227,13 @@ func TestSame(t *testing.T) {
 	address := bustest.FreeAddr(t)
 	scrapesOften, scrapesWindows := startPrometheus(t, scrapes{address: address, every: often}), startPrometheus(t, scrapes{address: address, every: windows})
 	s := &scene{Rig: counted.Start(t)}
-	stop := gatewayAt(s.Rig, address, export.OTLP{})
+	stop := gatewayAt(s.Rig, address, gateway.Config{})
 	scrapesWindows.becomes(1, `up`)
 	scrape := time.Duration(scrapesWindows.value(`timestamp(up)`) * float64(time.Second))
 	s.begin = time.Now().Add(2 * window).Truncate(2 * window) // where subqueries of 20 s look, too
 	s.plan((scrape+window/2)%window, func() {
 		stop()
-		gatewayAt(s.Rig, address, export.OTLP{})
+		gatewayAt(s.Rig, address, gateway.Config{})
 	})
 	s.play()
 

@@ -7,7 +7,8 @@ import { Timeline } from '../timeline.js';
 import { Problem } from './about.js';
 import * as f from '../format.js';
 
-const states = { firing: '●', pending: '○', resolved: '✓' };
+const states = { firing: '●', silenced: '◌', pending: '○', resolved: '✓' };
+const stateOf = (a) => (a.silenced ? 'silenced' : a.state);
 const hour = 36e5, minute = 6e4;
 
 /** What the gateway is asked for: the last 24 hours unless a time is chosen. */
@@ -25,7 +26,7 @@ function place(a) {
 
 const own = (labels) => Object.entries(labels).filter(([k]) => k !== 'alertname' && k !== 'severity').sort(([a], [b]) => (a < b ? -1 : 1));
 const Severity = ({ of }) => html`<span class=${`severity ${of === 'page' || of === 'critical' ? 'failing' : ''}`}>${of || '–'}</span>`;
-const State = ({ of, silenced }) => html`<span class=${`alert-${of}`}><span aria-hidden="true">${states[of]}</span> ${of === 'resolved' ? 'over' : of}${silenced ? ', silenced' : ''}</span>`;
+const State = ({ of }) => html`<span class=${`alert-${of}`}><span aria-hidden="true">${states[of]}</span> ${of === 'resolved' ? 'over' : of}</span>`;
 const number = (v) => (typeof v === 'number' ? String(Number(v.toPrecision(4))) : v);
 
 /** What is said of an alert: its summary, and the labels that tell it from others. */
@@ -42,7 +43,7 @@ const when = (t) => f.interval(t, t).split(' – ')[0];
 
 const words = () => (url.value.q || '').toLowerCase().split(/\s+/).filter(Boolean);
 const matches = (a) => {
-  const text = `${a.name} ${a.severity} ${a.state} ${a.summary} ${own(a.labels).map((l) => l.join('=')).join(' ')}`.toLowerCase();
+  const text = `${a.name} ${a.severity} ${stateOf(a)} ${a.summary} ${own(a.labels).map((l) => l.join('=')).join(' ')}`.toLowerCase();
   return words().every((w) => text.includes(w));
 };
 
@@ -77,14 +78,15 @@ function Evaluated({ of, error }) {
 
 function Now({ of }) {
   const rows = of.active.filter(matches);
-  const firing = rows.filter((a) => a.state === 'firing').length;
+  const are = (state) => rows.filter((a) => stateOf(a) === state).length;
+  const others = ['silenced', 'pending'].filter((s) => are(s)).map((s) => `, ${are(s)} ${s}`).join('');
   const now = of.past ? of.to : Date.now() + skew.value;
   return html`<section class="panel" aria-labelledby="now">
     <div class="top"><h2 id="now">${of.past ? `Fired ${when(of.to)}` : 'Now'}</h2>
-      <span class="dim" role="status">${firing} firing${of.past ? '' : `, ${rows.filter((a) => a.state === 'pending').length} pending`}</span></div>
+      <span class="dim" role="status">${are('firing')} firing${others}</span></div>
     ${rows.length ? html`<${Table} className="alerts" param="sort" rows=${rows} id=${(a) => `${a.group} ${a.rule} ${JSON.stringify(a.labels)} ${a.since}`} link=${place} columns=${[
       { key: 'name', label: 'Alert', value: (a) => a.name, cell: (a) => a.name },
-      { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(a.state), cell: (a) => html`<${State} of=${a.state} silenced=${a.silenced} />` },
+      { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(stateOf(a)), cell: (a) => html`<${State} of=${stateOf(a)} />` },
       { key: 'since', label: 'Since', num: true, value: (a) => a.since, cell: (a) => html`<span class="tnum" title=${f.local(a.since).replace('T', ' ')}>${f.age(now - a.since)}</span>` },
       { key: 'severity', label: 'Severity', value: (a) => a.severity, cell: (a) => html`<${Severity} of=${a.severity} />` },
       { key: 'value', label: 'Value', num: true, value: (a) => Number(a.value), cell: (a) => number(a.value) },
@@ -100,7 +102,7 @@ function Budgets({ asked }) {
   const long = b && span(b.long_s), short = b && span(b.now_s);
   const share = (v) => (v === null ? '–' : f.percent(v));
   return html`<section class="panel" aria-labelledby="budgets">
-    <div class="top"><h2 id="budgets">Error budgets</h2>${b && html`<span class="dim">worked out as of <span class="tnum">${f.clock(b.at)}</span>, over the last ${short} and ${long}</span>`}
+    <div class="top"><h2 id="budgets">Error budgets</h2>${b && html`<span class="dim">worked out as of <span class="tnum">${f.clock(b.at)}</span>, over the last ${short === long ? long : `${short} and ${long}`}</span>`}
       ${b?.missing && html`<span class="missing">${b.missing}</span>`}</div>
     <${Problem} error=${error} />
     ${b?.rows.length > 0 && html`<${Table} className="budgets" rows=${b.rows} id=${(r) => JSON.stringify(r.labels)}
@@ -129,7 +131,7 @@ function History({ of }) {
     { ...a, t: a.since, change: 'firing' },
     ...(a.until ? [{ ...a, t: a.until, change: 'resolved' }] : []),
   ]).filter((c) => c.t >= of.from && c.t <= of.to).sort((a, b) => b.t - a.t);
-  const label = of.to - of.from === 24 * hour ? 'The last 24 hours' : `From ${f.interval(of.from, of.to)}`;
+  const label = of.to - of.from === 24 * hour ? 'The 24 hours before' : f.interval(of.from, of.to);
   return html`<section class="panel" aria-labelledby="history">
     <div class="top"><h2 id="history">${mode.value === 'live' ? 'The last 24 hours' : label}</h2>
       <span class="dim">${changes.length} ${changes.length === 1 ? 'change' : 'changes'}${of.left_out ? `; ${of.left_out} older alerts are left out` : ''}</span></div>

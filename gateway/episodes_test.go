@@ -1,0 +1,43 @@
+package gateway
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/weirstream/weir/proto"
+)
+
+// What fired is known once, in whichever order it is heard, and not without end.
+func TestEpisodes(t *testing.T) {
+	a := newAlerts(nil, nil)
+	began := time.Now().Add(-time.Hour)
+	change := func(n int, status proto.AlertState, rule string) *proto.AlertChange {
+		c := &proto.AlertChange{Status: string(status), Rule: rule, Fingerprint: fmt.Sprint(n), StartsAt: began.Add(time.Duration(n) * time.Millisecond)}
+		if status == proto.AlertResolved {
+			c.EndsAt = c.StartsAt.Add(time.Minute)
+		}
+		return c
+	}
+	a.add(change(0, proto.AlertFiring, "a"))
+	a.add(change(0, proto.AlertFiring, "a")) // as one that is silenced no more is said again
+	a.add(change(0, proto.AlertFiring, "b"))
+	a.add(change(0, proto.AlertResolved, "a"))
+	a.add(change(1, proto.AlertResolved, "a")) // its beginning has left the stream
+	all := a.between(began.Add(-time.Minute), began.Add(time.Hour))
+	if len(all) != 3 || all[0].to.IsZero() || all[0].Fingerprint != "1" || all[1].to.IsZero() == all[2].to.IsZero() {
+		t.Errorf("%+v", all)
+	}
+	if late := a.between(began.Add(2*time.Minute), began.Add(time.Hour)); len(late) != 1 || late[0].Rule != "b" {
+		t.Errorf("what is over is still there: %+v", late)
+	}
+	for n := 2; n < maxEpisodes+2; n++ {
+		a.add(change(n, proto.AlertFiring, "a"))
+	}
+	if len(a.episodes) != maxEpisodes || a.known().forgotten != 3 {
+		t.Errorf("%d are known, %d forgotten", len(a.episodes), a.forgotten)
+	}
+	if all = a.between(began, began.Add(time.Hour)); all[0].Fingerprint != fmt.Sprint(maxEpisodes+1) || all[len(all)-1].Fingerprint != "2" {
+		t.Errorf("kept are %s to %s", all[0].Fingerprint, all[len(all)-1].Fingerprint)
+	}
+}

@@ -1,0 +1,110 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+)
+
+// poster posts to a URL.
+type poster struct {
+	url     string
+	headers map[string]string
+	timeout time.Duration
+	client  *http.Client
+}
+
+func newPoster(url string, headers map[string]string, secure *tls.Config, timeout time.Duration) *poster {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = secure
+	return &poster{url, headers, timeout, &http.Client{Transport: t, CheckRedirect: noRedirect}}
+}
+
+// noRedirect keeps headers, which may be secrets, from going elsewhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+func (p *poster) Close() error {
+	p.client.CloseIdleConnections()
+	return nil
+}
+
+// post returns what a receiver answers that has taken a body, else a
+// *sendError. again says after which codes to try once more.
+func (p *poster) post(ctx context.Context, body []byte, header http.Header, again func(code int) bool) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, &sendError{err: err}
+	}
+	q.Header.Set("User-Agent", userAgent)
+	for name, value := range p.headers {
+		q.Header.Set(name, value)
+	}
+	for name := range header {
+		q.Header.Set(name, header.Get(name))
+	}
+	resp, err := p.client.Do(q)
+	if err != nil {
+		return nil, &sendError{err: err, again: true}
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	switch {
+	case resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted || resp.StatusCode == http.StatusNoContent:
+		return answer, nil
+	case again(resp.StatusCode):
+		return nil, &sendError{err: errors.New(resp.Status), again: true, after: retryAfter(resp.Header.Get("Retry-After"))}
+	}
+	if err != nil {
+		answer = nil
+	}
+	return nil, &sendError{err: fmt.Errorf("%s %.200q", resp.Status, answer)}
+}
+
+// retryAfter reads seconds or a date; 0 if it is neither.
+func retryAfter(s string) time.Duration {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 {
+		return time.Duration(min(n, int(maxRetryAfter.Seconds()))) * time.Second
+	}
+	if at, err := http.ParseTime(s); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
+}
+
+// secureBy is TLS with files of a CA and a client certificate; "" is the system's
+// CAs, and no certificate.
+func secureBy(ca, cert, key string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("read CA: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read CA: %s holds no certificate in PEM", ca)
+		}
+	}
+	if cert != "" {
+		load := func() (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			return &pair, err
+		}
+		if _, err := load(); err != nil {
+			return nil, fmt.Errorf("read client certificate: %w", err)
+		}
+		// Anew for each connection: it may have been renewed.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	return c, nil
+}

@@ -1,0 +1,58 @@
+package recorded
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/proto"
+)
+
+// early is how much earlier than their times samples may have been stored: the
+// stream's clock may be behind the alerter's.
+const early = 30 * time.Second
+
+// Streams reads WEIR_RECORDED for each question.
+type Streams struct{ Conn *bus.Conn }
+
+// Querier implements [storage.Queryable].
+func (s Streams) Querier(mint, maxt int64) (storage.Querier, error) {
+	return &streamsQuerier{querier{nil, mint, maxt}, s.Conn}, nil
+}
+
+type streamsQuerier struct {
+	querier
+	conn *bus.Conn
+}
+
+// Select reads the series that match. Without the stream, in an install that no
+// alerter of this version has worked in, there are none.
+func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+	of := querier{NewMemory(DefaultBytes), q.mint, q.maxt}
+	since := q.mint
+	if hints != nil {
+		since = hints.Start
+	}
+	var failed error
+	err := Read(ctx, q.conn, ReadConfig{Since: time.UnixMilli(max(since, 0)).Add(-early)}, func(_ *bus.Message, r *proto.Recorded, samples []Sample, err error) bool {
+		for i := range samples {
+			if s := &samples[i]; matches(s.Labels, matchers) {
+				_, full := of.Add(s.Labels, r.TimeNS/int64(time.Millisecond), s.F, s.H)
+				err = errors.Join(err, full)
+			}
+		}
+		failed = err
+		return err == nil
+	})
+	if err == nil || errors.Is(err, bus.ErrNoStream) {
+		err = failed
+	}
+	if err != nil {
+		return storage.ErrSeriesSet(err)
+	}
+	return of.Select(ctx, ordered, hints, matchers...)
+}
