@@ -59,7 +59,7 @@ func (s service) request(ctx context.Context, in *bufio.Reader, out io.Writer, s
 		return err
 	}
 	time.Sleep(s.least + rand.N(s.most-s.least)) // the work
-	answer := s.answer(sh, r.WithContext(ctx))
+	answer := s.answer(sh, r.WithContext(traced(ctx, r)))
 	_, err = fmt.Fprintf(out, "HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
 		answer.status, http.StatusText(answer.status), len(answer.body), answer.body)
 	return errors.Join(err, leave(r))

@@ -60,6 +60,7 @@ func (s *shop) call(ctx context.Context, method, service, path string) response 
 	if err != nil {
 		return response{http.StatusBadGateway, err.Error()}
 	}
+	trace(ctx, r)
 	answer, err := s.client.Do(r)
 	if err != nil {
 		return response{http.StatusBadGateway, err.Error()}
