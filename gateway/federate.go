@@ -35,7 +35,7 @@ func (g *gateway) federate(w http.ResponseWriter, r *http.Request) {
 		}
 		return false
 	})
-	format := expfmt.NegotiateIncludingOpenMetrics(r.Header)
+	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...)
 	protobuf := format.FormatType() == expfmt.TypeProtoDelim || format.FormatType() == expfmt.TypeProtoText || format.FormatType() == expfmt.TypeProtoCompact
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
 	w.Header().Set("Content-Type", string(format))

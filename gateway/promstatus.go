@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/weirstream/weir/internal/promql"
@@ -58,7 +59,7 @@ func (a *promAPI) tsdb(r *http.Request) (*promData, error) {
 	}
 	byMetric, byPair, values, bytes := map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 	for _, l := range all {
-		byMetric[l.Get(labels.MetricName)]++
+		byMetric[l.Get(model.MetricNameLabel)]++
 		l.Range(func(l labels.Label) {
 			pair := l.Name + "=" + l.Value
 			if byPair[pair]++; byPair[pair] == 1 {
