@@ -68,10 +68,11 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		cfg.History = history.New(history.Config{Bus: cfg.Bus, Bytes: cmp.Or(cfg.CacheBytes, DefaultCacheBytes)}, log)
 	}
 	g := &gateway{
-		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), budgets: promql.New(cfg.History, 1), tap: newTap(cfg.Bus, log), answers: newAnswers(),
+		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), tap: newTap(cfg.Bus, log), answers: newAnswers(),
 		recorded: recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log),
 		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
+	g.budgets = promql.NewBeside(g.history, g.recorded, 1)
 	var err error
 	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP, RemoteWrite: cfg.RemoteWrite}, log); err != nil {
 		return err

@@ -35,9 +35,10 @@ func record(t *testing.T, c *bus.Conn, from time.Time) (samples int) {
 			}},
 		}
 		gone := labels.FromStrings("__name__", "workload:gone", "workload", "cart")
-		if samples == 1 {
+		switch samples {
+		case 1:
 			all = append(all, recorded.Sample{Rule: "workload:gone", Labels: gone, F: 1})
-		} else if samples == 2 {
+		case 2:
 			all = append(all, recorded.Ending("workload:gone", gone))
 		}
 		messages, err := recorded.Encode("shop.yaml;shop", at, 0, all)

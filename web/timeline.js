@@ -5,7 +5,7 @@ import { Go } from './table.js';
 import * as f from './format.js';
 
 const most = 30; // lines
-const row = 20, left = 190, right = 8, axis = 18;
+const row = 20, left = 260, right = 8, axis = 18;
 
 /** rows: [{ name, labels, severity, since, until (0 or none while it fires) }]; link(row) is where a bar leads. */
 export function Timeline({ rows, from, to, link }) {

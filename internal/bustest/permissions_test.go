@@ -22,7 +22,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/aggregator"
@@ -199,7 +199,7 @@ groups:
 			names := map[string]bool{}
 			err = recorded.Read(t.Context(), conns[user], recorded.ReadConfig{}, func(_ *bus.Message, _ *proto.Recorded, samples []recorded.Sample, err error) bool {
 				for _, s := range samples {
-					names[s.Labels.Get(labels.MetricName)] = true
+					names[s.Labels.Get(model.MetricNameLabel)] = true
 				}
 				return err == nil
 			})

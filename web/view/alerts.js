@@ -9,6 +9,8 @@ import * as f from '../format.js';
 
 const states = { firing: '●', silenced: '◌', pending: '○', resolved: '✓' };
 const stateOf = (a) => (a.silenced ? 'silenced' : a.state);
+/** Since when it is in its state. */
+const stateSince = (a) => a.until || a.since;
 const hour = 36e5, minute = 6e4;
 
 /** What the gateway is asked for: the last 24 hours unless a time is chosen. */
@@ -87,7 +89,7 @@ function Now({ of }) {
     ${rows.length ? html`<${Table} className="alerts" param="sort" rows=${rows} id=${(a) => `${a.group} ${a.rule} ${JSON.stringify(a.labels)} ${a.since}`} link=${place} columns=${[
       { key: 'name', label: 'Alert', value: (a) => a.name, cell: (a) => a.name },
       { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(stateOf(a)), cell: (a) => html`<${State} of=${stateOf(a)} />` },
-      { key: 'since', label: 'Since', num: true, value: (a) => a.since, cell: (a) => html`<span class="tnum" title=${f.local(a.since).replace('T', ' ')}>${f.age(now - a.since)}</span>` },
+      { key: 'since', label: 'Since', num: true, value: stateSince, cell: (a) => html`<span class="tnum" title=${f.local(stateSince(a)).replace('T', ' ')}>${f.age(now - stateSince(a))}</span>` },
       { key: 'severity', label: 'Severity', value: (a) => a.severity, cell: (a) => html`<${Severity} of=${a.severity} />` },
       { key: 'value', label: 'Value', num: true, value: (a) => Number(a.value), cell: (a) => number(a.value) },
       about,
