@@ -25,10 +25,10 @@ type exit struct {
 
 // deliver sends a request of so many items until the receiver takes it or
 // refuses it for good, or ctx ends. send returns how many items it took no part
-// of, and a *sendError if it took none.
-func (x *exit) deliver(ctx context.Context, items int, send func(context.Context) (rejected int64, err error)) {
+// of, and a *sendError if it took none. deliver reports whether it was taken.
+func (x *exit) deliver(ctx context.Context, items int, send func(context.Context) (rejected int64, err error)) bool {
 	if items == 0 {
-		return
+		return true
 	}
 	queued := x.metrics.queued.WithLabelValues()
 	queued.Set(float64(items))
@@ -38,18 +38,18 @@ func (x *exit) deliver(ctx context.Context, items int, send func(context.Context
 		pause(ctx, time.Until(x.wish))
 		if ctx.Err() != nil {
 			x.drop("unsent", items, err)
-			return
+			return false
 		}
 		var rejected int64
 		var failed *sendError
 		rejected, err = send(ctx)
 		if err == nil {
 			x.taken(items, rejected)
-			return
+			return true
 		}
 		if !errors.As(err, &failed) || !failed.again {
 			x.drop("refused", items, err)
-			return
+			return false
 		}
 		x.metrics.retries.WithLabelValues().Inc()
 		x.fail(err)

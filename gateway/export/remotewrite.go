@@ -44,6 +44,7 @@ func (c *RemoteWrite) open() (*poster, error) {
 
 const (
 	maxWritten = 2000            // series of a request
+	maxTries   = 2               // more, of zeros that were refused
 	writeTime  = 5 * time.Second // for what is left when the gateway stops
 )
 
@@ -53,33 +54,60 @@ var writeHeader = http.Header{
 
 // pushWrites sends the sums every interval, and once more when ctx ends. A
 // request is sent until it is taken or refused: whether one without an answer was
-// stored isn't known, and a second zero after it would be a reset.
+// stored isn't known, and a zero after it would be a reset.
 func (e *Exporter) pushWrites(ctx, sending context.Context, x *exit) {
-	w := &writer{RemoteWrite: &e.cfg.RemoteWrite}
+	w := &writer{RemoteWrite: &e.cfg.RemoteWrite, table: e.table, known: map[query.Key]*series{}, tries: map[query.Key]int{}}
+	deliver := func(r *writeRequest) (taken bool) {
+		return x.deliver(sending, len(r.Timeseries), func(ctx context.Context) (int64, error) { return 0, e.write(ctx, r) })
+	}
 	for ended := false; !ended; {
 		pause(ctx, w.Interval)
 		ended = ctx.Err() != nil
-		for _, r := range w.requests(e.table, ended) {
-			x.deliver(sending, len(r.Timeseries), func(ctx context.Context) (int64, error) {
-				raw, err := r.Marshal()
-				if err != nil {
-					return 0, &sendError{err: err}
-				}
-				_, err = e.toRemote.post(ctx, snappy.Encode(nil, raw), writeHeader, func(code int) bool {
-					return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError
-				})
-				return 0, err
-			})
+		refused := map[*series]bool{}
+		for _, r := range w.zeros() {
+			taken := deliver(r)
+			for _, s := range r.of {
+				refused[s] = refused[s] || !taken
+			}
+		}
+		w.begin(refused)
+		for _, r := range w.values() {
+			deliver(r)
+		}
+		if ended {
+			for _, r := range w.ends() {
+				deliver(r)
+			}
 		}
 	}
+}
+
+func (e *Exporter) write(ctx context.Context, r *writeRequest) error {
+	raw, err := r.Marshal()
+	if err != nil {
+		return &sendError{err: err}
+	}
+	_, err = e.toRemote.post(ctx, snappy.Encode(nil, raw), writeHeader, func(code int) bool {
+		return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError
+	})
+	return err
+}
+
+// writeRequest is of remote write 1.0, with the series that it has something of. It
+// has no two samples of one: sent again after it was stored it is the same.
+type writeRequest struct {
+	prompb.WriteRequest
+	of []*series
 }
 
 // writer knows what a receiver was sent.
 type writer struct {
 	*RemoteWrite
-	known map[query.Key]*series // those of the last sums
-	last  int64                 // when these were, unix milliseconds
-	out   []*prompb.WriteRequest
+	table *table
+	known map[query.Key]*series // whose zeros were sent
+	tries map[query.Key]int     // of zeros that were refused
+	last  int64                 // when values were last sent, unix milliseconds
+	out   []*writeRequest
 	bytes int // of the last request
 }
 
@@ -92,37 +120,62 @@ const (
 	gone // the series has ended
 )
 
-// requests are all series. A new one is at zero first, when it began; one that
-// has gone ends, as all do at the end. No request has two samples of a series: one
-// that is sent again after it was stored would be out of order.
-func (w *writer) requests(t *table, end bool) []*prompb.WriteRequest {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.sweep()
+// zeros are new series before their first request, when they began.
+func (w *writer) zeros() []*writeRequest {
+	w.table.mu.Lock()
+	defer w.table.mu.Unlock()
+	w.table.sweep()
 	w.out = nil
-	now := max(t.now().UnixMilli(), w.last+2)
-	there := make(map[query.Key]*series, len(t.all))
-	for _, s := range t.all {
-		there[s.Key] = s
+	now := w.table.now().UnixMilli()
+	for _, s := range w.table.all {
 		if w.known[s.Key] != s {
-			w.add(s, zero, min(max(s.began.UnixMilli(), w.last+1), now-1))
+			w.add(s, zero, min(max(s.began.UnixMilli(), w.last+1), max(now, w.last+1)))
 		}
 	}
-	w.close()
-	for _, s := range t.all {
-		w.add(s, value, now)
+	return w.out
+}
+
+// begin takes note of series whose zeros were sent, and refused or not. One that was refused is sent
+// again before a value is, but not for ever: a receiver may refuse for the sake of
+// others in the request.
+func (w *writer) begin(refused map[*series]bool) {
+	for s, again := range refused {
+		if again && w.tries[s.Key] < maxTries {
+			w.tries[s.Key]++
+			continue
+		}
+		delete(w.tries, s.Key)
+		w.known[s.Key] = s
 	}
+}
+
+// values are the sums of the series that have begun, and the ends of those that
+// have gone.
+func (w *writer) values() []*writeRequest {
+	w.table.mu.Lock()
+	defer w.table.mu.Unlock()
+	w.out = nil
+	w.last = max(w.table.now().UnixMilli(), w.last+2)
 	for key, s := range w.known {
-		if there[key] == nil {
-			w.add(s, gone, now)
+		switch w.table.byKey[key] {
+		case s:
+			w.add(s, value, w.last)
+		case nil:
+			w.add(s, gone, w.last)
+			delete(w.known, key)
 		}
 	}
-	if w.close(); end {
-		for _, s := range t.all {
-			w.add(s, gone, now+1)
-		}
+	return w.out
+}
+
+// ends are the ends of all series.
+func (w *writer) ends() []*writeRequest {
+	w.table.mu.Lock()
+	defer w.table.mu.Unlock()
+	w.out = nil
+	for _, s := range w.known {
+		w.add(s, gone, w.last+1)
 	}
-	w.known, w.last = there, now
 	return w.out
 }
 
@@ -144,7 +197,7 @@ func (w *writer) histogram(name, help string, s *series, of *sum, k kind, at int
 		if k == gone {
 			h.Sum = stale
 		}
-		w.put(name, help, prompb.TimeSeries{Labels: w.labels(name, s, ""), Histograms: []prompb.Histogram{h}})
+		w.put(name, help, s, prompb.TimeSeries{Labels: w.labels(name, s, ""), Histograms: []prompb.Histogram{h}})
 	}
 	if !w.Classic {
 		return
@@ -153,7 +206,7 @@ func (w *writer) histogram(name, help string, s *series, of *sum, k kind, at int
 		if k == gone {
 			value = stale
 		}
-		w.put(name, help, prompb.TimeSeries{Labels: w.labels(name+suffix, s, le), Samples: []prompb.Sample{{Timestamp: at, Value: value}}})
+		w.put(name, help, s, prompb.TimeSeries{Labels: w.labels(name+suffix, s, le), Samples: []prompb.Sample{{Timestamp: at, Value: value}}})
 	}
 	number("_count", "", float64(of.Count))
 	number("_sum", "", float64(of.SumNS)/1e9)
@@ -162,18 +215,18 @@ func (w *writer) histogram(name, help string, s *series, of *sum, k kind, at int
 	}
 }
 
-// close ends the last request: what comes is for the next.
-func (w *writer) close() { w.bytes = maxBytes }
-
 // put adds a series to the last request, or to another if that is full. name is
 // the histogram's.
-func (w *writer) put(name, help string, s prompb.TimeSeries) {
+func (w *writer) put(name, help string, of *series, s prompb.TimeSeries) {
 	size := s.Size()
 	if len(w.out) == 0 || len(w.out[len(w.out)-1].Timeseries) >= maxWritten || w.bytes+size > maxBytes {
-		w.out, w.bytes = append(w.out, new(prompb.WriteRequest)), 0
+		w.out, w.bytes = append(w.out, new(writeRequest)), 0
 	}
 	last := w.out[len(w.out)-1]
 	last.Timeseries = append(last.Timeseries, s)
+	if len(last.of) == 0 || last.of[len(last.of)-1] != of {
+		last.of = append(last.of, of)
+	}
 	w.bytes += size
 	if !slices.ContainsFunc(last.Metadata, func(m prompb.MetricMetadata) bool { return m.MetricFamilyName == name }) {
 		last.Metadata = append(last.Metadata, prompb.MetricMetadata{

@@ -40,13 +40,13 @@ func (b *between) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case 2: // takes it, and doesn't say so
 		b.next.ServeHTTP(nowhere{http.Header{}}, r)
 		b.hijack(w).Close()
-	case 3:
+	case 4:
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusTooManyRequests)
-	case 4:
+	case 6:
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done() // is slow
-	case 5:
+	case 8:
 		c := b.hijack(w)
 		_, _ = io.WriteString(c, "nonsense\r\n\r\n")
 		c.Close()
