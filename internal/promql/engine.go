@@ -51,7 +51,7 @@ type Result struct {
 // New is an engine over a source that works on some queries at once; others wait
 // for their turn, within their time.
 func New(source Source, atOnce int) *Engine {
-	own := &queryable{source, maxSeries}
+	own := &queryable{source, maxSeries, lookback}
 	e := over(own, summing{newParser()}, atOnce, subqueryStep)
 	e.own = own
 	return e
@@ -65,7 +65,7 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	if source == nil {
 		return over(others, newParser(), 1, step)
 	}
-	return over(beside{&queryable{source, maxSeries}, others}, newParser(), 1, step)
+	return over(beside{&queryable{source, maxSeries, lookback}, others}, newParser(), 1, step)
 }
 
 func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
@@ -86,6 +86,14 @@ func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
 func (e *Engine) Looking(back time.Duration) *Engine {
 	other := *e
 	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
+	if e.own == nil || back <= 0 { // the engine takes its own then
+		return &other
+	}
+	own := *e.own
+	own.lookback = back
+	if other.own, other.source = &own, &own; e.others != nil {
+		other.source = beside{&own, e.others}
+	}
 	return &other
 }
 
