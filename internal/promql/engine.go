@@ -20,13 +20,15 @@ const (
 	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
 	maxTime    = 20 * time.Second
-	maxWaiting = 200 // queries for their turn, of a few KiB
 
 	// lookback is how long a sample stands for what follows it: the widest window.
 	lookback = 5 * time.Minute
 
 	subqueryStep = time.Minute // of one that gives none
 )
+
+// MaxWaiting is how many queries wait for their turn, of a few KiB.
+const MaxWaiting = 200
 
 // Engine answers expressions. It is safe for concurrent use.
 type Engine struct {
@@ -149,8 +151,8 @@ func (e *Engine) turn(ctx context.Context) error {
 	default:
 	}
 	defer e.waiting.Add(-1)
-	if e.waiting.Add(1) > maxWaiting {
-		return limitf("more than %d queries wait for their turn, the limit: ask again later", maxWaiting)
+	if e.waiting.Add(1) > MaxWaiting {
+		return limitf("more than %d queries wait for their turn, the limit: ask again later", MaxWaiting)
 	}
 	select {
 	case e.slots <- struct{}{}:
