@@ -67,10 +67,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if own {
 		cfg.History = history.New(history.Config{Bus: cfg.Bus, Bytes: cmp.Or(cfg.CacheBytes, DefaultCacheBytes)}, log)
 	}
+	followed := recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log)
 	g := &gateway{
-		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), budgets: promql.New(cfg.History, 1), tap: newTap(cfg.Bus, log), answers: newAnswers(maxAtOnce),
-		recorded: recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log),
-		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches),
+		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), budgets: promql.NewBeside(cfg.History, followed, 1), tap: newTap(cfg.Bus, log), answers: newAnswers(maxAtOnce),
+		recorded: followed, log: log, started: time.Now(), searches: make(chan struct{}, maxSearches),
 	}
 	var err error
 	if g.exporter, err = export.New(export.Config{Bus: cfg.Bus, Registry: cfg.Registry, OTLP: cfg.OTLP, RemoteWrite: cfg.RemoteWrite}, log); err != nil {
