@@ -175,6 +175,9 @@ func (a *alerts) add(c *proto.AlertChange) {
 	if c.Status == string(proto.AlertResolved) {
 		e.to = c.EndsAt
 	}
+	if len(a.episodes) > maxEpisodes { // what the stream has no more isn't missing
+		maps.DeleteFunc(a.episodes, func(_ episodeKey, e *episode) bool { return !e.to.IsZero() && time.Since(e.to) > alertsKept })
+	}
 	if len(a.episodes) > maxEpisodes {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(a.episodes)), func(x, y *episode) int { return x.from.Compare(y.from) })
 		delete(a.episodes, keyOf(&oldest.AlertChange))

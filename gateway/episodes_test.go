@@ -40,4 +40,16 @@ func TestEpisodes(t *testing.T) {
 	if all = a.between(began, began.Add(time.Hour)); all[0].Fingerprint != fmt.Sprint(maxEpisodes+1) || all[len(all)-1].Fingerprint != "2" {
 		t.Errorf("kept are %s to %s", all[0].Fingerprint, all[len(all)-1].Fingerprint)
 	}
+
+	// What ended before the stream's time is no loss.
+	a = newAlerts(nil, nil)
+	for n := range maxEpisodes + 1 {
+		c := change(n, proto.AlertResolved, "a")
+		c.StartsAt = c.StartsAt.Add(-2 * alertsKept)
+		c.EndsAt = c.StartsAt.Add(time.Minute)
+		a.add(c)
+	}
+	if a.known().forgotten != 0 {
+		t.Errorf("%d of long ago are said to be left out", a.known().forgotten)
+	}
 }
