@@ -88,12 +88,13 @@ func (g *gateway) budgetsPage(r *http.Request) (any, error) {
 	if k.rules == nil {
 		return out, nil
 	}
+	asked := 0
 	for i := range k.rules.Groups {
 		o := k.rules.Groups[i].Objective
 		if o == nil {
 			continue
 		}
-		if len(out.Rows) >= maxObjectives {
+		if asked++; asked > maxObjectives {
 			out.LeftOut++
 			continue
 		}

@@ -40,4 +40,31 @@ func TestEpisodes(t *testing.T) {
 	if all = a.between(began, began.Add(time.Hour)); all[0].Fingerprint != fmt.Sprint(maxEpisodes+1) || all[len(all)-1].Fingerprint != "2" {
 		t.Errorf("kept are %s to %s", all[0].Fingerprint, all[len(all)-1].Fingerprint)
 	}
+
+	// What ended before the stream's time is no loss.
+	a = newAlerts(nil, nil)
+	for n := range maxEpisodes + 1 {
+		c := change(n, proto.AlertResolved, "a")
+		c.StartsAt = c.StartsAt.Add(-2 * alertsKept)
+		c.EndsAt = c.StartsAt.Add(time.Minute)
+		a.add(c)
+	}
+	if a.known().forgotten != 0 {
+		t.Errorf("%d of long ago are said to be left out", a.known().forgotten)
+	}
+}
+
+// What an alerter said last is as old as the stream lets it be, however long the
+// gateway runs.
+func TestAlerterGone(t *testing.T) {
+	a := newAlerts(nil, nil)
+	firing := &proto.Alert{State: proto.AlertFiring, FiredAt: time.Now().Add(-48 * time.Hour)}
+	a.record, a.rules = &proto.AlertRecord{Alerts: []*proto.Alert{firing}}, &proto.AlertRules{}
+	for ago, known := range map[time.Duration]bool{time.Hour: true, 25 * time.Hour: false} {
+		a.stored = time.Now().Add(-ago)
+		k := a.known()
+		if (k.record != nil) != known || (k.rules != nil) != known || (a.live(time.Now()) != nil) != known || (len(a.between(time.Now().Add(-time.Hour), time.Now())) > 0) != known {
+			t.Errorf("after %s: %+v", ago, k)
+		}
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,7 +28,8 @@ type minutes map[string][]int
 
 func (m minutes) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
 	a := &promql.Answer{Edges: []int64{begin.UnixNano()}}
-	for workload, counts := range m {
+	for _, workload := range slices.Sorted(maps.Keys(m)) {
+		counts := m[workload]
 		key := query.Key{Namespace: "shop", Workload: workload, Kind: "Deployment", Side: proto.SideServer, Protocol: "http", Operation: "GET /carts/{id}", Status: "200"}
 		for len(a.Edges) <= len(counts) {
 			a.Edges = append(a.Edges, a.Edges[len(a.Edges)-1]+int64(time.Minute))
@@ -216,6 +219,22 @@ func TestSums(t *testing.T) {
 		// a subquery's sums stay with the engine
 		if want := instant(t, source, "last_over_time(("+expr+")[1m:1m])", end).Value.String(); got != want || got == "" {
 			t.Errorf("%s is %s, want %s", expr, got, want)
+		}
+	}
+	for _, back := range []time.Duration{30 * time.Second, time.Minute, time.Hour} { // a client's lookback_delta
+		engine, sum := promql.New(source, 1).Looking(back), "sum by (workload) (%s rate(http_server_request_duration_seconds[3m] offset 1m))"
+		got, err := engine.Range(t.Context(), "histogram_count("+fmt.Sprintf(sum, "")+")", begin, end, 90*time.Second)
+		want, wrong := engine.Range(t.Context(), "histogram_count("+fmt.Sprintf(sum, "1 *")+")", begin, end, 90*time.Second)
+		if err != nil || wrong != nil || got.Value.String() != want.Value.String() || got.Value.String() == "" {
+			t.Errorf("looking back %s: %v, want %v; %v, %v", back, got, want, err, wrong)
+		}
+	}
+	for expr, warnings := range map[string]int{ // a range with one sample, and one with none
+		"sum(rate(http_server_request_duration_seconds[1m]))":            1,
+		"sum(rate(http_server_request_duration_seconds[5m] offset -1h))": 0,
+	} {
+		if r := instant(t, source, expr, end); len(r.Value.(prom.Vector)) != 0 || len(r.Warnings) != warnings {
+			t.Errorf("%s is %v, %q", expr, r.Value, r.Warnings)
 		}
 	}
 	_, err := promql.New(source, 1).Instant(t.Context(), `{__weir_sum__="up"}`, end)
