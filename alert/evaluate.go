@@ -183,11 +183,11 @@ func (e *evaluator) record(g *Group, r *Rule, found prom.Vector, at time.Time) e
 		if _, twice := now[key]; twice {
 			return fmt.Errorf("it gives the same labels twice: %s", l)
 		}
-		if err := recorded.CheckLabels(l); err != nil {
-			return err
-		}
 		now[key] = l
 		samples[i] = recorded.Sample{Rule: r.ID, Labels: l, F: s.F, H: s.H}
+		if err := samples[i].Check(); err != nil {
+			return err
+		}
 		size += samples[i].Size()
 	}
 	if err := e.fits(g, r, size, len(found)); err != nil {
