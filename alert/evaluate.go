@@ -362,7 +362,7 @@ func (a *Alert) advance(r *Rule, active bool, at time.Time) *Change {
 	case long && a.State == Pending:
 		a.State, a.FiredAt = Firing, at
 		return &Change{Alert: *a, At: at}
-	case !long && a.State == Firing: // the rule has a longer `for` now: it is pending again, as in Prometheus
+	case !long && a.State == Firing && !at.Before(a.FiredAt): // the clock wasn't set back: the rule has a longer `for` now: it is pending again, as in Prometheus
 		over := &Change{Alert: *a, At: at}
 		over.State, over.ResolvedAt = Resolved, at
 		a.State, a.FiredAt, a.KeepFiringSince, a.Exemplar, a.Untold = Pending, time.Time{}, time.Time{}, "", false

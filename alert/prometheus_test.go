@@ -126,3 +126,21 @@ groups:
 		t.Error(samples, err)
 	}
 }
+
+// When the clock is set back a little, what fires goes on: it isn't over, and
+// doesn't begin to fire a second time.
+func TestClockSetBack(t *testing.T) {
+	r := newRounds(t, `
+groups:
+- name: g
+  rules:
+  - {alert: A, expr: 'last_over_time(m[30s]) > 0', for: 2m}
+`)
+	a := []string{"a"}
+	r.expect(0, a)
+	r.expect(1, a)
+	r.expect(2, a, "a firing")
+	r.expect(1, a)
+	r.expect(2, a)
+	r.expect(3, nil, "a resolved")
+}
