@@ -66,6 +66,9 @@ func NewSilence(matchers []string, lasts time.Duration, author, comment string, 
 	for i, m := range s.matchers {
 		s.Matchers[i] = m.String()
 	}
+	if err := s.parse(); err != nil { // quotes make them longer
+		return nil, err
+	}
 	id := make([]byte, 4)
 	rand.Read(id) // never fails
 	s.ID = hex.EncodeToString(id)

@@ -50,6 +50,10 @@ func TestMatchers(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
+	long := "workload=~" + strings.Repeat(`a\.b|`, 200) + "x" // with its quotes it is longer than who reads it takes
+	if _, err := NewSilence([]string{long}, time.Hour, "", "", time.Now()); err == nil || !strings.Contains(err.Error(), "at most 1024 bytes") {
+		t.Error(err)
+	}
 	if _, err := NewSilence(nil, time.Hour, "", "", time.Now()); err == nil || !strings.Contains(err.Error(), "there are 0") {
 		t.Error(err)
 	}
