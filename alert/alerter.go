@@ -452,6 +452,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	if err := t.keeper.store(ctx); err != nil {
 		return err
 	}
+	t.e.forget()
 	alerts := sorted(t.e.alerts)
 	record := Record{V: proto.AlertRecordVersion, Cluster: t.cluster, Time: at.UTC(), Groups: map[string]GroupRecord{}, Alerts: wire(alerts)}
 	for _, g := range groups {

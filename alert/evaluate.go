@@ -285,6 +285,23 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 	return changes, errors.Join(failed, e.ended(g, r, series, at))
 }
 
+// forget forgets the oldest of too many alerts that are over.
+func (e *evaluator) forget() {
+	var over []*Alert
+	for _, a := range e.alerts {
+		if a.State == Resolved {
+			over = append(over, a)
+		}
+	}
+	if len(over) <= maxAlerts {
+		return
+	}
+	slices.SortFunc(over, func(a, b *Alert) int { return b.ResolvedAt.Compare(a.ResolvedAt) })
+	for _, a := range over[maxAlerts:] {
+		delete(e.alerts, a.key())
+	}
+}
+
 // room reports whether there is room for a rule's new alerts.
 func (e *evaluator) room(now map[string]*Alert) error {
 	active := 0
