@@ -174,3 +174,16 @@ func TestRecordFits(t *testing.T) {
 		t.Error(len(r.Alerts), err)
 	}
 }
+
+// In an install of an earlier version, whose streams are as they were, alerts are
+// told all the same.
+func TestStreamsOfEarlierVersion(t *testing.T) {
+	p := newPast(t)
+	for _, stream := range []string{proto.StreamAlerts, proto.StreamRecorded, "KV_" + proto.BucketSilences} {
+		bustest.DeleteStream(t, p.server.URL, stream)
+	}
+	bustest.CreateStream(t, p.server.URL, proto.StreamAlerts, proto.SubjectsAlert, proto.SubjectAlertCommit)
+	p.wasEvaluated()
+	defer p.run(p.config(bustest.Connect(t, p.server.URL), "a"))()
+	bustest.Eventually(t, func() bool { ids, _ := p.events(); return len(ids) == 2 }, "no alert is told")
+}
