@@ -2,6 +2,7 @@ package history
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -188,6 +189,34 @@ func peak(run func()) uint64 {
 		case <-time.After(5 * time.Millisecond):
 			now := live()
 			most = max(most, now-min(before, now))
+		}
+	}
+}
+
+// A range shorter than the windows of a day ago has a value at each step of the day.
+func TestShortRanges(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	engine := promql.New(filled(1, 2, now), 1)
+	for _, over := range []string{"20s", "1m", "2m"} {
+		for _, expr := range []string{
+			"rate(http_server_request_duration_seconds_count[%s])",
+			"increase(http_server_request_duration_seconds[%s])",
+			"sum(irate(http_server_request_duration_seconds_sum[%s]))",
+			"sum by (workload) (rate(http_server_request_duration_seconds[%s]))",
+		} {
+			expr := fmt.Sprintf(expr, over)
+			for _, end := range []time.Time{now, now.Add(-7*time.Hour - 123*time.Second)} {
+				from, step := now.Add(-23*time.Hour-50*time.Minute), 37*time.Second
+				r, err := engine.Range(t.Context(), expr, from, end, step)
+				if err != nil || len(r.Value.(prom.Matrix)) == 0 || len(r.Warnings) > 0 || len(r.Infos) != 1 {
+					t.Fatalf("%s: %+v %v", expr, r, err)
+				}
+				for _, s := range r.Value.(prom.Matrix) {
+					if got, want := len(s.Floats)+len(s.Histograms), int(end.Sub(from)/step)+1; got != want {
+						t.Errorf("%s until %s has %d points, want %d", expr, end, got, want)
+					}
+				}
+			}
 		}
 	}
 }

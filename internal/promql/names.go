@@ -40,7 +40,7 @@ func (e *Engine) Names(i query.Interval) Names { return Names{e, &querier{e.own,
 
 // Series are the labels of the series that match. Warnings say what may be missing.
 func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []labels.Labels, warnings []string, err error) {
-	found, answer, err := n.querier.find(ctx, Ask{Interval: n.querier.interval, WidthNS: math.MaxInt64, Differences: true}, matchers)
+	found, answer, err := n.querier.find(ctx, Ask{Interval: n.querier.interval, WidthNS: math.MaxInt64, Differences: true}, 0, matchers)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -90,11 +91,78 @@ func TestCounters(t *testing.T) {
 	}
 }
 
-// A question that no windows can answer says so.
+// Where windows are too wide for a range the answer says what was done about it.
 func TestWarnings(t *testing.T) {
-	r := instant(t, minutes{"cart": {1, 1, 1}}, "rate(http_server_request_duration_seconds_count[1m])", begin.Add(3*time.Minute))
-	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "there is a sample every 1m: use a range of at least [2m]") {
-		t.Errorf("%q", r.Warnings)
+	const until = "until 2027-01-15T08:03:00Z windows are up to 1m wide, too wide for "
+	for expr, want := range map[string][2]string{ // warning and info
+		"rate(http_server_request_duration_seconds_count[1m])":            {"", until + "[1m]: requests are taken to be spread evenly over each; a range of at least [2m] needs no such guess"},
+		"sum(increase(http_server_request_duration_seconds[4s]))":         {"", until + "[4s]: requests"},
+		"rate(http_server_request_duration_seconds_count[3s])":            {until + "[3s]: use a range of at least [2m] there", ""},
+		"deriv(http_server_request_duration_seconds_count[1m])":           {until + "[1m]: use a range", ""},
+		"max_over_time(http_server_request_duration_seconds_count[119s])": {until + "[1m59s]: use a range", ""},
+		"rate(http_server_request_duration_seconds_count[2m])":            {},
+		"http_server_request_duration_seconds_count":                      {},
+	} {
+		r := instant(t, minutes{"cart": {1, 1, 1}}, expr, begin.Add(3*time.Minute))
+		for i, got := range [][]string{r.Warnings, r.Infos} {
+			if (len(got) > 0) != (want[i] != "") || len(got) > 0 && !strings.Contains(got[0], want[i]) {
+				t.Errorf("%s: %q, want %q", expr, got, want[i])
+			}
+		}
+	}
+}
+
+// lossy is minutes of which as much is lost as there is of cart.
+type lossy struct{ minutes }
+
+func (l lossy) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
+	a, err := l.minutes.Select(ctx, ask)
+	if ask.Losses {
+		lost := &promql.Losses{Node: "n1", Reason: "ring_full", Unit: "exchanges"}
+		for _, n := range l.minutes["cart"] {
+			lost.Counts = append(lost.Counts, uint64(n))
+		}
+		a.Losses = append(a.Losses, lost)
+	}
+	return a, err
+}
+
+// Counters rise evenly in windows that are too wide for a range: within one a rate
+// is that of the window, and over whole windows an increase is theirs.
+func TestShortRanges(t *testing.T) {
+	counts := []int{60, 120, 0, 6, 600}
+	engine := promql.New(lossy{minutes{"cart": counts}}, 1)
+	for _, over := range []time.Duration{4 * time.Second, 7 * time.Second, 20 * time.Second, time.Minute} {
+		for expr, each := range map[string]float64{
+			"rate(http_server_request_duration_seconds_count[%s])":                        1,
+			"irate(http_server_request_duration_seconds_count[%s])":                       1,
+			"rate(http_server_request_duration_seconds_sum[%s])":                          0.01,
+			`rate(http_server_request_duration_seconds_bucket{le="0.025"}[%s])`:           1,
+			"rate(weir_lost_exchanges_total[%s])":                                         1,
+			"histogram_count(rate(http_server_request_duration_seconds[%s]))":             1,
+			"histogram_sum(sum(rate(http_server_request_duration_seconds[%s])))":          0.01,
+			"histogram_count(sum(increase(http_server_request_duration_seconds[%[1]s])))": over.Seconds(),
+		} {
+			expr := fmt.Sprintf(expr, over)
+			r, err := engine.Range(t.Context(), expr, begin.Add(over), begin.Add(5*time.Minute), time.Second)
+			if err != nil || len(r.Value.(prom.Matrix)) != 1 {
+				t.Fatal(expr, r, err)
+			}
+			points := r.Value.(prom.Matrix)[0].Floats
+			if want := int(5*time.Minute-over)/int(time.Second) + 1; len(points) != want {
+				t.Errorf("%s has %d points, want %d", expr, len(points), want)
+			}
+			for _, p := range points {
+				at := time.UnixMilli(p.T).Sub(begin)
+				window := int((at - 1) / time.Minute)
+				if window != int((at-over)/time.Minute) {
+					continue
+				}
+				if want := each * float64(counts[window]) / 60; math.Abs(p.F-want) > 1e-9*want {
+					t.Errorf("%s is %v after %s, want %v", expr, p.F, at, want)
+				}
+			}
+		}
 	}
 }
 
@@ -214,6 +282,8 @@ func TestSums(t *testing.T) {
 	for _, expr := range []string{
 		"histogram_count(sum by (workload) (rate(http_server_request_duration_seconds[3m])))",
 		"histogram_quantile(0.9, sum by (namespace) (increase(http_server_request_duration_seconds[2m])))",
+		"histogram_count(sum by (workload) (rate(http_server_request_duration_seconds[1m])))",
+		"histogram_quantile(0.9, sum(rate(http_server_request_duration_seconds[20s])))",
 	} {
 		got := instant(t, source, expr, end).Value.String()
 		// a subquery's sums stay with the engine
@@ -229,8 +299,8 @@ func TestSums(t *testing.T) {
 			t.Errorf("looking back %s: %v, want %v; %v, %v", back, got, want, err, wrong)
 		}
 	}
-	for expr, warnings := range map[string]int{ // a range with one sample, and one with none
-		"sum(rate(http_server_request_duration_seconds[1m]))":            1,
+	for expr, warnings := range map[string]int{ // a range too short to be cut for, and one with no sample
+		"sum(rate(http_server_request_duration_seconds[1s]))":            1,
 		"sum(rate(http_server_request_duration_seconds[5m] offset -1h))": 0,
 	} {
 		if r := instant(t, source, expr, end); len(r.Value.(prom.Vector)) != 0 || len(r.Warnings) != warnings {

@@ -3,7 +3,6 @@ package promql
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -96,11 +95,15 @@ func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.Selec
 
 // read gives what hints ask for of the series that match.
 func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) ([]*series, annotations.Annotations, error) {
+	asked, over := interval(hints.Start-1, hints.End), cuts(hints) // a source's intervals don't hold their start
+	if over > 0 && parts(lookback.Milliseconds(), over) != 1 {
+		asked.ToNS = max(asked.ToNS, asked.ToNS+int64(lookback)) // with the window that the end is within
+	}
 	found, answer, err := q.find(ctx, Ask{
-		Interval:    interval(hints.Start-1, hints.End), // a source's intervals don't hold their start
+		Interval:    asked,
 		WidthNS:     width(hints) * int64(time.Millisecond),
 		Differences: slices.Contains(differences, hints.Func) && !bucketsNamed(matchers),
-	}, matchers)
+	}, over, matchers)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,34 +112,21 @@ func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers
 		warnings.Add(errors.New(answer.Missing))
 	}
 	if hints.Range > 0 {
-		warnings.Merge(tooShort(answer.Edges, hints.Range))
+		warnings.Merge(tooWide(answer.Edges, hints))
 	}
 	return found, warnings, nil
 }
 
-// tooShort warns of a range that can't hold two samples.
-func tooShort(edges []int64, rangeMS int64) (w annotations.Annotations) {
-	for i := range len(edges) - 1 {
-		if width := edges[i+1] - edges[i]; width > rangeMS*int64(time.Millisecond)/2 {
-			return w.Add(fmt.Errorf("at %s there is a sample every %s: use a range of at least [%s] there",
-				time.Unix(0, edges[i]).UTC().Format(time.RFC3339), duration(time.Duration(width)), duration(2*time.Duration(width))))
-		}
-	}
-	return nil
-}
-
-// find gives the series that match, of all forms.
-func (q *querier) find(ctx context.Context, ask Ask, matchers []*labels.Matcher) ([]*series, *Answer, error) {
+// find gives the series that match, of all forms; windows are cut for ranges of
+// some milliseconds, or for none.
+func (q *querier) find(ctx context.Context, ask Ask, over int64, matchers []*labels.Matcher) ([]*series, *Answer, error) {
 	m := newMatching(matchers)
 	ask.Wanted, ask.Losses = m.wanted, m.metric(lostName)
 	answer, err := q.source.Select(ctx, ask)
 	if err != nil {
 		return nil, nil, err
 	}
-	times := make([]int64, len(answer.Edges))
-	for i, ns := range answer.Edges {
-		times[i] = ns / int64(time.Millisecond)
-	}
+	edges := cut(answer.Edges, over)
 	var out []*series
 	columns := &columns{}
 	builder := labels.NewScratchBuilder(16)
@@ -145,7 +135,7 @@ func (q *querier) find(ctx context.Context, ask Ask, matchers []*labels.Matcher)
 		for _, f := range m.forms(&s.Key) {
 			for i, le := range f.bounds() {
 				out = append(out, &series{
-					labels: labelsOf(&builder, f.name(&s.Key), le, own), times: times, of: s, form: f, bound: i, columns: columns,
+					labels: labelsOf(&builder, f.name(&s.Key), le, own), edges: edges, of: s, form: f, bound: i, columns: columns,
 				})
 			}
 		}
@@ -154,7 +144,7 @@ func (q *querier) find(ctx context.Context, ask Ask, matchers []*labels.Matcher)
 		}
 	}
 	for _, l := range answer.Losses {
-		out = append(out, lossSeries(&builder, l, times))
+		out = append(out, lossSeries(&builder, l, edges))
 	}
 	out = slices.DeleteFunc(out, func(s *series) bool { return !m.all(s.labels) }) // le is only known here
 	return out, answer, nil
@@ -247,7 +237,7 @@ func (f form) bounds() []string {
 // series is one of Prometheus's.
 type series struct {
 	labels  labels.Labels
-	times   []int64
+	edges   []edge
 	of      *Series
 	form    form
 	bound   int // index in bounds
@@ -255,17 +245,21 @@ type series struct {
 	losses  []float64 // by edge, if that is what it is
 }
 
-func lossSeries(b *labels.ScratchBuilder, l *Losses, times []int64) *series {
-	values := make([]float64, len(times))
+func lossSeries(b *labels.ScratchBuilder, l *Losses, edges []edge) *series {
+	values := make([]float64, len(edges))
 	total := l.Base
-	for i := range times {
+	for i, e := range edges {
+		if e.part > 0 {
+			values[i] = float64(total) + e.part*float64(l.Counts[e.window])
+			continue
+		}
 		if i > 0 {
-			total += l.Counts[i-1]
+			total += l.Counts[e.window-1]
 		}
 		values[i] = float64(total)
 	}
 	own := []query.Label{{Name: "node", Value: l.Node}, {Name: "reason", Value: l.Reason}, {Name: "unit", Value: l.Unit}}
-	return &series{labels: labelsOf(b, lostName, "", own), times: times, losses: values}
+	return &series{labels: labelsOf(b, lostName, "", own), edges: edges, losses: values}
 }
 
 func (s *series) Labels() labels.Labels { return s.labels }
@@ -273,11 +267,11 @@ func (s *series) Labels() labels.Labels { return s.labels }
 func (s *series) Iterator(chunkenc.Iterator) chunkenc.Iterator {
 	switch {
 	case s.losses != nil:
-		return newNumbers(s.times, 0, s.losses)
+		return newNumbers(s.edges, 0, s.losses)
 	case s.form.kind == native:
-		return newHistograms(s.times, s.of, s.form)
+		return newHistograms(s.edges, s.of, s.form)
 	}
-	return newNumbers(s.times, firstEdge(s.of), s.columns.get(s))
+	return newNumbers(s.edges, firstEdge(s.edges, s.of), s.columns.get(s))
 }
 
 // columns remembers the classic metrics of the series they were asked of last:
@@ -301,7 +295,7 @@ func (c *columns) get(s *series) []float64 {
 				c.all = append(c.all, column{of: func(h *histogram.Histogram) float64 { return h.Below(bound) }})
 			}
 		}
-		fill(c.all, len(s.times), s.of, s.form)
+		fill(c.all, s.edges, s.of, s.form)
 		if s.form.kind == sum {
 			for i := range c.all[0].values { // nanoseconds add up without an error
 				c.all[0].values[i] /= 1e9

@@ -22,9 +22,9 @@ import (
 // begins in the range or its counter is young, is set apart there.
 type rates struct {
 	ctx    context.Context // of the query
-	times  []int64         // of the edges, unix milliseconds
-	over   int64           // the range, milliseconds
-	divide float64         // what increases are divided by: a rate's seconds, or 1
+	edges  []edge
+	over   int64   // the range, milliseconds
+	divide float64 // what increases are divided by: a rate's seconds, or 1
 	steps  []step
 	kept   []int // the edges that are the first or the last of some range, rising
 	memory work  // of the group that was worked out last
@@ -41,15 +41,15 @@ type step struct {
 func (s *step) empty() bool { return s.first >= s.last }
 
 // newRates plans a sum at times from first to end; a step of 0 is for first alone.
-func newRates(ctx context.Context, s *sumExpr, times []int64, first, end, every int64) *rates {
-	r := &rates{ctx: ctx, times: times, over: s.over.Milliseconds(), divide: 1}
+func newRates(ctx context.Context, s *sumExpr, edges []edge, first, end, every int64) *rates {
+	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1}
 	if s.function == "rate" {
 		r.divide = s.over.Seconds()
 	}
 	if every <= 0 {
 		end, every = first, 1
 	}
-	after := func(ms int64) int { return sort.Search(len(times), func(i int) bool { return times[i] > ms }) }
+	after := func(ms int64) int { return sort.Search(len(edges), func(i int) bool { return edges[i].at > ms }) }
 	index := map[int]int{} // of edges in kept
 	for at := first; at <= end; at += every {
 		t := step{at: at, first: after(at - r.over), last: after(at) - 1}
@@ -76,8 +76,8 @@ func newRates(ctx context.Context, s *sumExpr, times []int64, first, end, every 
 // was at the edge, in increases.
 func (r *rates) factor(t *step, first int, before float64) float64 {
 	seconds := func(from, to int64) float64 { return float64(to-from) / 1000 }
-	start, end := seconds(t.at-r.over, r.times[first]), seconds(r.times[t.last], t.at)
-	sampled := seconds(r.times[first], r.times[t.last])
+	start, end := seconds(t.at-r.over, r.edges[first].at), seconds(r.edges[t.last].at, t.at)
+	sampled := seconds(r.edges[first].at, r.edges[t.last].at)
 	apart := sampled / float64(t.last-first)
 	if start >= 1.1*apart {
 		start = apart / 2
@@ -140,29 +140,52 @@ func (r *rates) work() *work {
 
 // state is what a series' counter is at an edge.
 type state struct {
-	count uint64
+	count float64
 	scale int32
-	next  int // the first delta that comes after it
+	next  int     // the first delta that isn't all before it
+	left  float64 // what of that one comes after it
+}
+
+// follow adds what a series has between the kept edges to the deltas, and notes
+// what its counter is at each.
+func (w *work) follow(s *Series, wait bool) {
+	shape, now := newExtent(s, wait), state{left: 1}
+	if s.Base != nil {
+		now.count = float64(histogramOf(s.Base, wait).Count)
+	}
+	var h *Sparse // the next delta, nil if it isn't read yet
+	for i, kept := range w.kept {
+		pass := func(left float64) { // until so much of the next delta is left
+			if h == nil {
+				h = s.sparse(now.next, wait)
+			}
+			now.count += (now.left - left) * float64(h.Count)
+			if i > 0 {
+				w.deltas[i].add(h, now.left-left)
+			}
+			now.left = left
+		}
+		e := w.edges[kept]
+		for now.next < len(s.Windows) && s.Windows[now.next] < e.window {
+			pass(0)
+			shape.add(h)
+			h, now.left = nil, 1
+			now.next++
+		}
+		now.scale = shape.scale
+		if e.part > 0 && now.next < len(s.Windows) && s.Windows[now.next] == e.window {
+			if pass(1 - e.part); h.Count > 0 {
+				now.scale = min(now.scale, h.Scale)
+			}
+		}
+		w.states[i] = now
+	}
 }
 
 // add adds a series.
 func (w *work) add(s *Series, wait bool) {
-	count, shape, next := uint64(0), newExtent(s, wait), 0
-	if s.Base != nil {
-		count = histogramOf(s.Base, wait).Count
-	}
-	for i, edge := range w.kept {
-		for ; next < len(s.Windows) && s.Windows[next] < edge; next++ {
-			h := s.sparse(next, wait)
-			count += h.Count
-			shape.add(h)
-			if i > 0 {
-				w.deltas[i].add(h, 1)
-			}
-		}
-		w.states[i] = state{count, shape.scale, next}
-	}
-	begin := firstEdge(s)
+	w.follow(s, wait)
+	begin := firstEdge(w.edges, s)
 	for i := range w.steps {
 		t := &w.steps[i]
 		if t.empty() { // its edges may be none of those that are kept
@@ -170,7 +193,7 @@ func (w *work) add(s *Series, wait bool) {
 		}
 		first, from, to := t.first, w.states[t.from], w.states[t.to]
 		if first < begin {
-			first, from = begin, state{scale: histogram.RecordScale}
+			first, from = begin, state{scale: histogram.RecordScale, left: 1}
 		}
 		if first >= t.last {
 			continue
@@ -179,12 +202,21 @@ func (w *work) add(s *Series, wait bool) {
 		if to.count == from.count {
 			continue
 		}
-		before := float64(from.count) / float64(to.count-from.count)
+		before := from.count / (to.count - from.count)
 		if factor := w.factor(t, first, before); factor != t.factor {
-			for n := from.next; n < to.next; n++ {
-				h := s.sparse(n, wait)
-				w.apart[i].add(h, 1)
-				w.sums[i].add(h, factor)
+			for n := from.next; n <= to.next && n < len(s.Windows); n++ {
+				part := 1.0
+				if n == from.next {
+					part = from.left
+				}
+				if n == to.next {
+					part -= to.left
+				}
+				if part > 0 {
+					h := s.sparse(n, wait)
+					w.apart[i].add(h, part)
+					w.sums[i].add(h, factor*part)
+				}
 			}
 		}
 	}
@@ -193,7 +225,7 @@ func (w *work) add(s *Series, wait bool) {
 // samples are the sums at all steps.
 func (w *work) samples() *sampled {
 	out := &sampled{values: make([]*promhist.FloatHistogram, len(w.steps))}
-	var all, rest total // of what is in the step's range: counts are whole numbers, so nothing stays of what is taken away
+	var all, rest total // of what is in the step's range: parts of counts add up without an error, so nothing stays of what is taken away
 	from, to := 0, 0
 	for i := range w.steps {
 		t, sum := &w.steps[i], &w.sums[i]
@@ -203,7 +235,7 @@ func (w *work) samples() *sampled {
 		for ; from < t.from; from++ {
 			all.addTotal(&w.deltas[from+1], -1)
 		}
-		out.times = append(out.times, t.at)
+		out.edges = append(out.edges, edge{at: t.at})
 		switch {
 		case !sum.there:
 			out.values[i] = stale()

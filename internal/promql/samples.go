@@ -9,15 +9,15 @@ import (
 	"github.com/weirstream/weir/histogram"
 )
 
-// cursor is a sample of a series at one of an answer's edges. The first is where
+// cursor is a sample of a series at one of its edges. The first is where
 // the series' first window begins, so that its first requests are an increase.
 type cursor struct {
-	times []int64 // of the edges from the first sample's on, unix milliseconds
+	edges []edge // from the first sample's on
 	i     int
 }
 
-func (c *cursor) Len() int                   { return len(c.times) }
-func (c *cursor) T() int64                   { return c.times[c.i] }
+func (c *cursor) Len() int                   { return len(c.edges) }
+func (c *cursor) T() int64                   { return c.edges[c.i].at }
 func (*cursor) ST() int64                    { return 0 }
 func (*cursor) F() float64                   { return 0 }
 func (*cursor) H() *promhist.Histogram       { return nil }
@@ -25,22 +25,14 @@ func (*cursor) FH() *promhist.FloatHistogram { return nil }
 func (*cursor) Type() chunkenc.ValueType     { return chunkenc.ValFloat }
 func (*cursor) Copy() chunks.Sample          { panic("the engine copies values, not samples") }
 
-// firstEdge is where a series' first sample is.
-func firstEdge(s *Series) int {
-	if s.Base != nil {
-		return 0
-	}
-	return s.Windows[0]
-}
-
 // numbers are samples that are numbers.
 type numbers struct {
 	cursor
 	values []float64
 }
 
-func newNumbers(times []int64, first int, values []float64) chunkenc.Iterator {
-	return storage.NewListSeriesIterator(&numbers{cursor{times: times[first:]}, values[first:]})
+func newNumbers(edges []edge, first int, values []float64) chunkenc.Iterator {
+	return storage.NewListSeriesIterator(&numbers{cursor{edges: edges[first:]}, values[first:]})
 }
 
 func (n *numbers) Get(i int) chunks.Sample {
@@ -54,13 +46,12 @@ func (n *numbers) F() float64 { return n.values[n.i] }
 type counter struct {
 	series *Series
 	wait   bool
-	first  int // edge of the first sample
 	next   int // the delta to add next
 	sum    histogram.Histogram
 }
 
 func newCounter(s *Series, f form) *counter {
-	c := &counter{series: s, wait: f.wait, first: firstEdge(s)}
+	c := &counter{series: s, wait: f.wait}
 	if s.Base != nil {
 		c.sum.Merge(histogramOf(s.Base, f.wait))
 	}
@@ -70,10 +61,10 @@ func newCounter(s *Series, f form) *counter {
 	return c
 }
 
-// upTo adds the windows that end at an edge or before, and reports whether there were any.
-func (c *counter) upTo(edge int) bool {
+// upTo adds the windows before one, and reports whether there were any.
+func (c *counter) upTo(window int) bool {
 	before := c.next
-	for ; c.next < len(c.series.Windows) && c.series.Windows[c.next] < edge; c.next++ {
+	for ; c.next < len(c.series.Windows) && c.series.Windows[c.next] < window; c.next++ {
 		c.sum.Merge(c.series.Read(c.next, c.wait, true))
 	}
 	return c.next > before
@@ -86,11 +77,14 @@ type histograms struct {
 	*counter
 	shown promhist.FloatHistogram // the counter as the engine works with it
 	fresh bool                    // shown is that of now
+
+	begun               bool // whole and delta are those of the window that the sample is within
+	whole, delta, parts total
 }
 
-func newHistograms(times []int64, s *Series, f form) chunkenc.Iterator {
+func newHistograms(edges []edge, s *Series, f form) chunkenc.Iterator {
 	h := &histograms{counter: newCounter(s, f)}
-	h.times = times[h.first:]
+	h.edges = edges[firstEdge(edges, s):]
 	return histogramCopies{storage.NewListSeriesIterator(h)}
 }
 
@@ -101,16 +95,40 @@ func (h *histograms) Get(i int) chunks.Sample {
 
 func (*histograms) Type() chunkenc.ValueType { return chunkenc.ValFloatHistogram }
 
-// FH adds the windows that end at the sample's time or before.
+// FH adds the windows that end at the sample's time or before, and what has gone
+// by of the one that it is within.
 func (h *histograms) FH() *promhist.FloatHistogram {
-	if h.upTo(h.first+h.i) || !h.fresh {
+	e := h.edges[h.i]
+	if h.upTo(e.window) || !h.fresh {
 		convert(&h.shown, &h.sum)
-		h.fresh = true
+		h.fresh, h.begun = true, false
 	}
-	if h.shown.CounterResetHint = promhist.UnknownCounterReset; h.i > 0 {
-		h.shown.CounterResetHint = promhist.NotCounterReset
+	shown := &h.shown
+	if e.part > 0 && h.begin(e.window) {
+		h.parts.reset()
+		h.parts.addTotal(&h.whole, 1)
+		h.parts.addTotal(&h.delta, e.part)
+		shown = h.parts.native(1)
 	}
-	return &h.shown
+	if shown.CounterResetHint = promhist.UnknownCounterReset; h.i > 0 {
+		shown.CounterResetHint = promhist.NotCounterReset
+	}
+	return shown
+}
+
+// begin reports whether anything is in a window that comes next.
+func (h *histograms) begin(window int) bool {
+	if h.next == len(h.series.Windows) || h.series.Windows[h.next] != window {
+		return false
+	}
+	if !h.begun {
+		h.begun = true
+		h.whole.reset()
+		h.whole.add(sparse(&h.sum), 1)
+		h.delta.reset()
+		h.delta.add(h.series.sparse(h.next, h.wait), 1)
+	}
+	return h.delta.there
 }
 
 // histogramCopies hands out histograms that stay as they are when the next is read.
@@ -166,24 +184,31 @@ type column struct {
 }
 
 // fill adds a series' deltas up, each decoded once for all columns.
-func fill(columns []column, edges int, s *Series, f form) {
-	for i := range columns {
-		columns[i].values = make([]float64, edges)
+func fill(columns []column, edges []edge, s *Series, f form) {
+	wholes, deltas := make([]float64, len(columns)), make([]float64, len(columns)) // before a window, and in it
+	for i, c := range columns {
+		columns[i].values = make([]float64, len(edges))
 		if s.Base != nil {
-			columns[i].values[0] = columns[i].of(histogramOf(s.Base, f.wait))
+			wholes[i] = c.of(histogramOf(s.Base, f.wait))
 		}
 	}
 	n := 0
-	for edge := 1; edge < edges; edge++ {
-		for _, c := range columns {
-			c.values[edge] = c.values[edge-1]
-		}
-		if n < len(s.Windows) && s.Windows[n] == edge-1 {
-			h := s.Read(n, f.wait, f.kind == bucket)
-			n++
-			for _, c := range columns {
-				c.values[edge] += c.of(h)
+	for at, e := range edges {
+		if e.part == 0 {
+			var h *histogram.Histogram
+			if n < len(s.Windows) && s.Windows[n] == e.window {
+				h = s.Read(n, f.wait, f.kind == bucket)
+				n++
 			}
+			for i, c := range columns {
+				wholes[i] += deltas[i]
+				if deltas[i] = 0; h != nil {
+					deltas[i] = c.of(h)
+				}
+			}
+		}
+		for i, c := range columns {
+			c.values[at] = wholes[i] + e.part*deltas[i]
 		}
 	}
 }

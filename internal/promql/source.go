@@ -66,7 +66,10 @@ func (s *Series) sparse(n int, wait bool) *Sparse {
 	if s.Sparse != nil {
 		return s.Sparse(n, wait)
 	}
-	h := s.Read(n, wait, true)
+	return sparse(s.Read(n, wait, true))
+}
+
+func sparse(h *histogram.Histogram) *Sparse {
 	out := &Sparse{Histogram: *h}
 	out.Buckets = nil
 	for i, count := range h.Buckets {

@@ -127,7 +127,7 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 	if len(found) == 0 {
 		return out
 	}
-	plan := newRates(ctx, s, found[0].times, first, hints.End, hints.Step)
+	plan := newRates(ctx, s, found[0].edges, first, hints.End, hints.Step)
 	groups := map[string]*group{}
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for _, one := range found {

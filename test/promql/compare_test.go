@@ -112,8 +112,8 @@ func (r *random) Select(_ context.Context, ask promql.Ask) (*promql.Answer, erro
 }
 
 // prometheus is a TSDB with the samples of all metrics, taken at each edge from
-// the one where a series' first window begins.
-func (r *random) prometheus(t *testing.T) storage.Queryable {
+// the one where a series' first window begins, and at parts of windows.
+func (r *random) prometheus(t *testing.T, parts int) storage.Queryable {
 	o := tsdb.DefaultOptions()
 	o.MinBlockDuration, o.MaxBlockDuration = (24 * time.Hour).Milliseconds(), (24 * time.Hour).Milliseconds()
 	o.RetentionDuration = 0
@@ -128,9 +128,9 @@ func (r *random) prometheus(t *testing.T) storage.Queryable {
 	})
 	app := db.Appender(t.Context())
 	for i, key := range r.keys {
-		r.append(t, app, key, "_request_", r.rows[i], func(r *query.Row) *histogram.Histogram { return &r.Hist })
+		r.append(t, app, key, "_request_", r.rows[i], parts, func(r *query.Row) *histogram.Histogram { return &r.Hist })
 		if key.Side == proto.SideServer {
-			r.append(t, app, key, "_request_wait_", r.rows[i], func(r *query.Row) *histogram.Histogram { return &r.Wait })
+			r.append(t, app, key, "_request_wait_", r.rows[i], parts, func(r *query.Row) *histogram.Histogram { return &r.Wait })
 		}
 	}
 	if err := app.Commit(); err != nil {
@@ -139,8 +139,8 @@ func (r *random) prometheus(t *testing.T) storage.Queryable {
 	return db
 }
 
-func (r *random) append(t *testing.T, app storage.Appender, key query.Key, part string, rows []*query.Row, of func(*query.Row) *histogram.Histogram) {
-	name := "http_" + key.Side.String() + part + "duration_seconds"
+func (r *random) append(t *testing.T, app storage.Appender, key query.Key, which string, rows []*query.Row, parts int, of func(*query.Row) *histogram.Histogram) {
+	name := "http_" + key.Side.String() + which + "duration_seconds"
 	series := func(name string, more ...string) labels.Labels {
 		l := append([]string{"__name__", name}, more...)
 		for _, own := range key.Labels() {
@@ -169,22 +169,65 @@ func (r *random) append(t *testing.T, app storage.Appender, key query.Key, part 
 		if !begun {
 			continue
 		}
-		n := sum.Native()
-		h := &promhist.Histogram{Schema: n.Schema, Count: n.Count, ZeroCount: n.ZeroCount, Sum: n.Sum, PositiveBuckets: n.Deltas}
-		for _, s := range n.Spans {
-			h.PositiveSpans = append(h.PositiveSpans, promhist.Span(s))
+		next := new(histogram.Histogram)
+		if i < windows && rows[i] != nil {
+			next = of(rows[i])
 		}
-		at := edge(i)
-		if _, err := app.AppendHistogram(0, series(name), at.UnixMilli(), h, nil); err != nil {
-			t.Fatal(err)
-		}
-		number(at, float64(sum.Count), name+"_count")
-		number(at, float64(sum.SumNS)/1e9, name+"_sum")
-		for b, bound := range bounds {
-			number(at, below[b], name+"_bucket", labels.BucketLabel, labels.FormatOpenMetricsFloat(bound))
+		for j := range parts {
+			if i == windows && j > 0 {
+				break
+			}
+			part, at, h := float64(j)/float64(parts), edge(i).Add(time.Duration(j)*window/time.Duration(parts)), float(t, &sum)
+			if part > 0 && next.Count > 0 {
+				if _, _, _, err := h.Add(float(t, next).Mul(part)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := app.AppendHistogram(0, series(name), at.UnixMilli(), nil, h); err != nil {
+				t.Fatal(err)
+			}
+			number(at, h.Count, name+"_count")
+			number(at, h.Sum, name+"_sum")
+			for b, bound := range bounds {
+				number(at, below[b]+part*next.Below(bound), name+"_bucket", labels.BucketLabel, labels.FormatOpenMetricsFloat(bound))
+			}
 		}
 	}
 }
+
+// float is a histogram as Prometheus has it, with float counts.
+func float(t *testing.T, h *histogram.Histogram) *promhist.FloatHistogram {
+	n := h.Native()
+	out := &promhist.Histogram{Schema: n.Schema, Count: n.Count, ZeroCount: n.ZeroCount, Sum: n.Sum, PositiveBuckets: n.Deltas}
+	for _, s := range n.Spans {
+		out.PositiveSpans = append(out.PositiveSpans, promhist.Span(s))
+	}
+	if err := out.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return out.ToFloat(nil)
+}
+
+// inHalves and inQuarters have ranges for which windows are cut into so many parts.
+var (
+	inHalves = []string{
+		`increase(http_server_request_duration_seconds_count[15s])`,
+		`sum by (workload) (rate(http_server_request_duration_seconds[19s]))`,
+		`histogram_quantile(0.9137, sum by (le) (rate(http_client_request_duration_seconds_bucket[10s])))`,
+		`max_over_time(sum by (workload) (rate(http_server_request_duration_seconds_count[10s]))[20m:30s])`,
+	}
+	inQuarters = []string{
+		`rate(http_server_request_duration_seconds_sum[7s]) / rate(http_server_request_duration_seconds_count[7s])`,
+		`irate(http_client_request_duration_seconds_count[5s])`,
+		`rate(http_client_request_duration_seconds[9s])`,
+		`sum by (le) (increase(http_server_request_duration_seconds_bucket{le=~"0.1|1.0|\\+Inf"}[5s]))`,
+		`histogram_count(sum by (workload) (increase({__name__=~"http_.*_request_duration_seconds"}[7s])))`,
+		`sum by (workload) (rate(http_server_request_duration_seconds[5s] offset 10m))`,
+		`sum without (http_route, __name__) (increase(http_client_request_duration_seconds{workload!="w1"}[7s]))`,
+		`sum(rate(http_server_request_wait_duration_seconds[9s]))`,
+		`histogram_quantile(0.9137, sum by (http_route) (rate(http_client_request_duration_seconds[8s])))`,
+	}
+)
 
 // The quantiles are such that no rank is where a bucket ends: there rounding says
 // which bucket it is, and the order in which numbers are added up says how they are
@@ -229,37 +272,45 @@ var expressions = []string{
 }
 
 // What the engine answers over Weir's deltas is what it answers over
-// Prometheus's own storage of the counters that they add up to.
+// Prometheus's own storage of the counters that they add up to. Over ranges that
+// are too short for windows of ten seconds it is what the engine answers over
+// counters that rise evenly within these.
 func TestAgreesWithPrometheus(t *testing.T) {
 	for seed := range uint64(4) {
-		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			data := newRandom(seed)
-			db := data.prometheus(t)
-			theirs := prom.NewEngine(prom.EngineOpts{
-				MaxSamples: 1e8, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
-				Parser: parser.NewParser(parser.Options{}),
+		data := newRandom(seed)
+		for parts, expressions := range map[int][]string{1: expressions, 2: inHalves, 4: inQuarters} {
+			t.Run(fmt.Sprintf("seed=%d/parts=%d", seed, parts), func(t *testing.T) {
+				theirs, ours := data.prometheus(t, parts), promql.New(data, 1)
+				for n, expr := range expressions {
+					step := []time.Duration{97 * time.Second, 17 * time.Second, 5 * time.Minute}[(n+int(seed))%3]
+					agree(t, theirs, ours, expr, step)
+				}
 			})
-			ours := promql.New(data, 1)
-			from, to := edge(3).Add(-7*time.Second), edge(windows).Add(time.Minute)
-			for n, expr := range expressions {
-				step := []time.Duration{97 * time.Second, 17 * time.Second, 5 * time.Minute}[(n+int(seed))%3]
-				q, err := theirs.NewRangeQuery(t.Context(), db, nil, expr, from, to, step)
-				if err != nil {
-					t.Fatal(err)
-				}
-				want, err := q.Exec(t.Context()).Matrix()
-				if err != nil {
-					t.Fatalf("%s: %v", expr, err)
-				}
-				got, err := ours.Range(t.Context(), expr, from, to, step)
-				if err != nil {
-					t.Fatalf("%s: %v", expr, err)
-				}
-				compare(t, expr, got.Value.(prom.Matrix), want)
-				q.Close()
-			}
-		})
+		}
 	}
+}
+
+func agree(t *testing.T, db storage.Queryable, ours *promql.Engine, expr string, step time.Duration) {
+	t.Helper()
+	theirs := prom.NewEngine(prom.EngineOpts{
+		MaxSamples: 1e8, Timeout: time.Minute, LookbackDelta: 5 * time.Minute, EnableAtModifier: true, EnableNegativeOffset: true,
+		Parser: parser.NewParser(parser.Options{}),
+	})
+	from, to := edge(3).Add(-7*time.Second), edge(windows).Add(time.Minute)
+	q, err := theirs.NewRangeQuery(t.Context(), db, nil, expr, from, to, step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	want, err := q.Exec(t.Context()).Matrix()
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	got, err := ours.Range(t.Context(), expr, from, to, step)
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	compare(t, expr, got.Value.(prom.Matrix), want)
 }
 
 func compare(t *testing.T, expr string, got, want prom.Matrix) {
