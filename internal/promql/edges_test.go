@@ -11,6 +11,7 @@ import (
 
 	promhist "github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	prom "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
@@ -97,8 +98,8 @@ type sample struct {
 // bucket, and samples are so near that any range has two.
 func TestCut(t *testing.T) {
 	source := newRough()
-	for _, metric := range []string{"", "_count", "_sum", "_bucket"} {
-		metric := "http_server_request_duration_seconds" + metric
+	for _, metric := range []string{"duration_seconds", "wait_duration_seconds", "duration_seconds_count", "duration_seconds_sum", "duration_seconds_bucket"} {
+		metric := "http_server_request_" + metric
 		truly := source.samples(t, metric, storage.SelectHints{})
 		for _, over := range []time.Duration{20 * time.Second, 70 * time.Second, 9 * time.Minute} {
 			cut := source.samples(t, metric, storage.SelectHints{Func: "rate", Range: over.Milliseconds()})
@@ -124,6 +125,33 @@ func TestCut(t *testing.T) {
 				if at != len(truly[name]) {
 					t.Errorf("%s: %d true samples, want %d", of, at, len(truly[name]))
 				}
+			}
+		}
+	}
+}
+
+// A sum that the querier works out is the engine's, and as fine, at any time
+// within a window.
+func TestSumsWithinWindows(t *testing.T) {
+	source := newRough()
+	engine := New(source, 1)
+	for _, over := range []string{"19s", "70s", "9m"} {
+		ask := func(rate string) prom.Matrix {
+			r, err := engine.Range(t.Context(), "sum("+rate+"(http_server_request_duration_seconds["+over+"]))",
+				time.Unix(0, source.edges[0]), time.Unix(0, source.edges[len(source.edges)-1]), 7*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Value.(prom.Matrix)
+		}
+		got, want := ask("rate")[0].Histograms, ask("1 * rate")[0].Histograms
+		if len(got) != len(want) {
+			t.Fatalf("%d points, want %d", len(got), len(want))
+		}
+		for i, p := range got {
+			a, b := p.H.Copy().Compact(0), want[i].H.Copy().Compact(0)
+			if p.T != want[i].T || a.Schema != b.Schema || math.Abs(a.Count-b.Count) > 1e-9*b.Count || !slices.Equal(a.PositiveSpans, b.PositiveSpans) {
+				t.Fatalf("over %s: %v at %d, want %v", over, a, p.T, b)
 			}
 		}
 	}

@@ -141,7 +141,7 @@ func (r *rates) work() *work {
 // state is what a series' counter is at an edge.
 type state struct {
 	count float64
-	scale int32
+	scale int32   // of the windows that are all before it
 	next  int     // the first delta that isn't all before it
 	left  float64 // what of that one comes after it
 }
@@ -174,9 +174,7 @@ func (w *work) follow(s *Series, wait bool) {
 		}
 		now.scale = shape.scale
 		if e.part > 0 && now.next < len(s.Windows) && s.Windows[now.next] == e.window {
-			if pass(1 - e.part); h.Count > 0 {
-				now.scale = min(now.scale, h.Scale)
-			}
+			pass(1 - e.part)
 		}
 		w.states[i] = now
 	}
