@@ -222,7 +222,7 @@ func (w *work) add(s *Series, wait bool) {
 
 // samples are the sums at all steps.
 func (w *work) samples() *sampled {
-	out := &sampled{values: make([]*promhist.FloatHistogram, len(w.steps))}
+	out := &sampled{cursor{edges: make([]edge, 0, len(w.steps))}, make([]*promhist.FloatHistogram, len(w.steps))}
 	var all, rest total // of what is in the step's range: parts of counts add up without an error, so nothing stays of what is taken away
 	from, to := 0, 0
 	for i := range w.steps {
