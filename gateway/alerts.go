@@ -36,7 +36,7 @@ type alerts struct {
 	rules     *proto.AlertRules  // nil as above
 	rulesRead int                // how often there were others
 	episodes  map[episodeKey]*episode
-	forgotten int
+	forgotten forgotten
 	problem   string // why nothing can be read, "" if it can
 	changed   chan struct{}
 	changes   uint64
@@ -47,6 +47,33 @@ type episode struct {
 	proto.AlertChange           // the last that was said of it
 	from              time.Time // when it began
 	to                time.Time // when it was over; zero while it fires
+}
+
+// forgotten is episodes that there was no room for, of one day at most.
+type forgotten struct {
+	count int
+	until time.Time // the last that is known of any
+}
+
+// add counts one more. Nobody asks of it and of those of another day at once.
+func (f *forgotten) add(e *episode) {
+	if e.from.Sub(f.until) > alertsKept {
+		f.count = 0
+	}
+	f.count++
+	for _, t := range []time.Time{e.from, e.to} {
+		if t.After(f.until) {
+			f.until = t
+		}
+	}
+}
+
+// since is how many may have a part in what follows a time.
+func (f forgotten) since(from time.Time) int {
+	if f.until.Before(from) {
+		return 0
+	}
+	return f.count
 }
 
 // episodeKey is what an alert's two changes share.
@@ -69,7 +96,7 @@ func newAlerts(c *bus.Conn, log *slog.Logger) *alerts {
 func (a *alerts) reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.record, a.rules, a.episodes, a.forgotten = nil, nil, map[episodeKey]*episode{}, 0
+	a.record, a.rules, a.episodes, a.forgotten = nil, nil, map[episodeKey]*episode{}, forgotten{}
 	a.notify()
 }
 
@@ -178,7 +205,7 @@ func (a *alerts) add(c *proto.AlertChange) {
 	if len(a.episodes) > maxEpisodes {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(a.episodes)), func(x, y *episode) int { return x.from.Compare(y.from) })
 		delete(a.episodes, keyOf(&oldest.AlertChange))
-		a.forgotten++
+		a.forgotten.add(oldest)
 	}
 }
 
@@ -189,7 +216,7 @@ type known struct {
 	rules     *proto.AlertRules
 	rulesRead int
 	problem   string
-	forgotten int
+	forgotten forgotten
 }
 
 func (a *alerts) known() known {

@@ -34,10 +34,19 @@ func TestEpisodes(t *testing.T) {
 	for n := 2; n < maxEpisodes+2; n++ {
 		a.add(change(n, proto.AlertFiring, "a"))
 	}
-	if len(a.episodes) != maxEpisodes || a.known().forgotten != 3 {
-		t.Errorf("%d are known, %d forgotten", len(a.episodes), a.forgotten)
+	known := a.known()
+	if n := known.forgotten.since(began); len(a.episodes) != maxEpisodes || n != 3 {
+		t.Errorf("%d are known, %d forgotten", len(a.episodes), n)
+	}
+	if n := known.forgotten.since(began.Add(2 * time.Minute)); n != 0 {
+		t.Errorf("%d are forgotten of a time when none fired", n)
 	}
 	if all = a.between(began, began.Add(time.Hour)); all[0].Fingerprint != fmt.Sprint(maxEpisodes+1) || all[len(all)-1].Fingerprint != "2" {
 		t.Errorf("kept are %s to %s", all[0].Fingerprint, all[len(all)-1].Fingerprint)
+	}
+	f := known.forgotten
+	f.add(&episode{from: began.Add(2 * alertsKept)})
+	if n := f.since(began); n != 1 {
+		t.Errorf("%d are forgotten days after the storm", n)
 	}
 }
