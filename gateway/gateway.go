@@ -98,11 +98,12 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return work.Wait()
 }
 
-// change is another number when there is something new.
+// change is another number when there is something new for the page, which shows
+// nothing that rules record but budgets.
 func (g *gateway) change() uint64 {
 	_, counted := g.history.Changed()
 	_, alerted := g.alerts.Changed()
-	return counted + alerted + g.recorded.Changes()
+	return counted + alerted
 }
 
 // ready is nil once the newest windows are there.

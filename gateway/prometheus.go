@@ -102,7 +102,7 @@ func (a *promAPI) serve(w http.ResponseWriter, r *http.Request, kind string, ans
 		return
 	}
 	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
-	key := fmt.Sprintf("%d %d %s?%s", a.change(), window, r.URL.Path, r.Form.Encode())
+	key := fmt.Sprintf("%d %d %d %s?%s", a.change(), a.recorded.Changes(), window, r.URL.Path, r.Form.Encode())
 	body, err := a.shared.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
 		d, err := answer(r.WithContext(ctx))
 		if err != nil {
