@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -122,9 +123,11 @@ func (a *alerts) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !errors.Is(err, bus.ErrNoStream) { // an earlier version's, which has no alerts
+		if errors.Is(err, bus.ErrNoStream) { // an earlier version's, which has no alerts
+			a.say("")
+		} else {
 			a.log.Warn("reading_failed", "stream", proto.StreamAlerts, "error", err)
-			a.say(err)
+			a.say(err.Error())
 		}
 		select {
 		case <-time.After(alertsRetry):
@@ -134,18 +137,21 @@ func (a *alerts) run(ctx context.Context) error {
 	}
 }
 
-func (a *alerts) say(err error) {
+// say notes why nothing can be read, "" if it can.
+func (a *alerts) say(problem string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.problem = err.Error()
-	a.notify()
+	if a.problem != problem {
+		a.problem = problem
+		a.notify()
+	}
 }
 
 // read follows all that is said. What no alerter said can't hide what one did:
 // of the record and the rules all there are is read, not the last alone.
 func (a *alerts) read(ctx context.Context) error {
 	r, err := a.bus.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules},
+		Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules}, StopAtEnd: true,
 	})
 	if err != nil {
 		return err
@@ -153,6 +159,11 @@ func (a *alerts) read(ctx context.Context) error {
 	defer r.Close()
 	for {
 		m, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			a.say("")
+			r.Follow()
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -186,7 +197,6 @@ func (a *alerts) take(m *bus.Message) error {
 		}
 		a.add(c)
 	}
-	a.problem = ""
 	a.notify()
 	return nil
 }

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -49,4 +52,29 @@ func TestEpisodes(t *testing.T) {
 	if n := f.since(began); n != 1 {
 		t.Errorf("%d are forgotten days after the storm", n)
 	}
+}
+
+// Why alerts couldn't be read is said until they are, or there is nothing to read,
+// also where no alerter has said anything yet.
+func TestProblemOfAlerts(t *testing.T) {
+	server := bustest.Start(t)
+	c := bustest.Connect(t, server.URL)
+	bustest.Provision(t, c, 1, 1)
+	a := newAlerts(c, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	wrong := func(where string) {
+		a.say("it can't be read")
+		go func() { done <- a.run(ctx) }()
+		bustest.Eventually(t, func() bool { return a.known().problem == "" }, "the problem stays with %s", where)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+	}
+	wrong("an empty stream")
+	bustest.DeleteStream(t, server.URL, proto.StreamAlerts)
+	wrong("no stream")
+	cancel()
 }
