@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,7 +28,8 @@ type minutes map[string][]int
 
 func (m minutes) Select(_ context.Context, ask promql.Ask) (*promql.Answer, error) {
 	a := &promql.Answer{Edges: []int64{begin.UnixNano()}}
-	for workload, counts := range m {
+	for _, workload := range slices.Sorted(maps.Keys(m)) {
+		counts := m[workload]
 		key := query.Key{Namespace: "shop", Workload: workload, Kind: "Deployment", Side: proto.SideServer, Protocol: "http", Operation: "GET /carts/{id}", Status: "200"}
 		for len(a.Edges) <= len(counts) {
 			a.Edges = append(a.Edges, a.Edges[len(a.Edges)-1]+int64(time.Minute))
