@@ -292,11 +292,8 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 	}
 	selectors := [][]*labels.Matcher{nil}
 	if given := r.Form["match[]"]; len(given) > 0 {
-		if selectors, err = promql.ParseSelectors(given); err != nil {
-			return nil, nil, badParam("match[]", err)
-		}
-		if slices.ContainsFunc(selectors, selectsAll) {
-			return nil, nil, badParam("match[]", errors.New("match[] must contain at least one non-empty matcher"))
+		if selectors, err = promSelectors(given); err != nil {
+			return nil, nil, err
 		}
 	}
 	all, d := []T{}, success(nil) // not null
@@ -313,6 +310,18 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 		all, d.Warnings = all[:most], append(d.Warnings, truncated)
 	}
 	return all, d, nil
+}
+
+// promSelectors reads match[], of which each must ask for something.
+func promSelectors(given []string) ([][]*labels.Matcher, error) {
+	selectors, err := promql.ParseSelectors(given)
+	if err == nil && slices.ContainsFunc(selectors, selectsAll) {
+		err = errors.New("match[] must contain at least one non-empty matcher")
+	}
+	if err != nil {
+		return nil, badParam("match[]", err)
+	}
+	return selectors, nil
 }
 
 // selectsAll reports whether a selector has no matcher that asks for anything.
