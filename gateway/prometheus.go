@@ -71,7 +71,7 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 		"status/tsdb":         a.tsdb,
 		"status/config":       constant(map[string]string{"yaml": promConfig}),
 		"status/flags":        constant(promFlags),
-		"status/walreplay":    constant(map[string]any{"state": "done", "min": 0, "max": 0, "current": 0}),
+		"status/walreplay":    constant(map[string]int{"min": 0, "max": 0, "current": 0}),
 		"targets":             constant(map[string]any{"activeTargets": []any{}, "droppedTargets": []any{}, "droppedTargetCounts": map[string]int{}}),
 		"targets/metadata":    constant([]any{}),
 		"alertmanagers":       constant(map[string]any{"activeAlertmanagers": []any{}, "droppedAlertmanagers": []any{}}),
