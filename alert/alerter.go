@@ -233,7 +233,7 @@ func (a *alerter) work(ctx context.Context) error {
 		return err
 	}
 	t.tell(sorted(t.e.alerts), nil) // before anything that takes long: whoever hears nothing takes them for over
-	if err := t.rules.read(ctx, a.cfg.Bus); err != nil {
+	if err := t.rules.read(ctx, a.cfg.Bus, a.now(), a.log); err != nil {
 		return err
 	}
 	if err := a.loaded(ctx); err != nil {
@@ -452,6 +452,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	if err := t.keeper.store(ctx); err != nil {
 		return err
 	}
+	t.e.forget()
 	alerts := sorted(t.e.alerts)
 	record := Record{V: proto.AlertRecordVersion, Cluster: t.cluster, Time: at.UTC(), Groups: map[string]GroupRecord{}, Alerts: wire(alerts)}
 	for _, g := range groups {
@@ -469,6 +470,11 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		failing[key] = reason != ""
 	}
 	t.count()
+	if t.rules.refused && t.now().Sub(t.rules.asked) >= recordEvery {
+		if err := t.rules.read(ctx, t.cfg.Bus, t.now(), t.log); err != nil {
+			return err
+		}
+	}
 	parts, err := t.rules.part(groups, t.now())
 	if err != nil {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)

@@ -183,11 +183,11 @@ func (e *evaluator) record(g *Group, r *Rule, found prom.Vector, at time.Time) e
 		if _, twice := now[key]; twice {
 			return fmt.Errorf("it gives the same labels twice: %s", l)
 		}
-		if err := recorded.CheckLabels(l); err != nil {
-			return err
-		}
 		now[key] = l
 		samples[i] = recorded.Sample{Rule: r.ID, Labels: l, F: s.F, H: s.H}
+		if err := samples[i].Check(); err != nil {
+			return err
+		}
 		size += samples[i].Size()
 	}
 	if err := e.fits(g, r, size, len(found)); err != nil {
@@ -285,6 +285,23 @@ func (e *evaluator) alert(ctx context.Context, g *Group, r *Rule, found prom.Vec
 	return changes, errors.Join(failed, e.ended(g, r, series, at))
 }
 
+// forget forgets the oldest of too many alerts that are over.
+func (e *evaluator) forget() {
+	var over []*Alert
+	for _, a := range e.alerts {
+		if a.State == Resolved {
+			over = append(over, a)
+		}
+	}
+	if len(over) <= maxAlerts {
+		return
+	}
+	slices.SortFunc(over, func(a, b *Alert) int { return b.ResolvedAt.Compare(a.ResolvedAt) })
+	for _, a := range over[maxAlerts:] {
+		delete(e.alerts, a.key())
+	}
+}
+
 // room reports whether there is room for a rule's new alerts.
 func (e *evaluator) room(now map[string]*Alert) error {
 	active := 0
@@ -362,7 +379,7 @@ func (a *Alert) advance(r *Rule, active bool, at time.Time) *Change {
 	case long && a.State == Pending:
 		a.State, a.FiredAt = Firing, at
 		return &Change{Alert: *a, At: at}
-	case !long && a.State == Firing: // the rule has a longer `for` now: it is pending again, as in Prometheus
+	case !long && a.State == Firing && !at.Before(a.FiredAt): // the clock wasn't set back: the rule has a longer `for` now: it is pending again, as in Prometheus
 		over := &Change{Alert: *a, At: at}
 		over.State, over.ResolvedAt = Resolved, at
 		a.State, a.FiredAt, a.KeepFiringSince, a.Exemplar, a.Untold = Pending, time.Time{}, time.Time{}, "", false

@@ -30,6 +30,7 @@ const (
 	mostRead       = 50_000 // messages
 	mostSubjects   = 20     // beyond that all are read
 	mostSteps      = 10     // from series to series that rules record
+	mostRules      = 100    // that are looked at on the way
 )
 
 // latencyLabels are those that a series of latencies may have.
@@ -144,12 +145,13 @@ type sources struct {
 	selectors promql.Selectors
 	window    time.Duration
 	given     map[string]bool // labels that rules set
+	looked    int             // at rules
 	failures  bool
 }
 
 // rule adds those of a rule; those of what it looks at must match too.
 func (s *sources) rule(r *Rule, matchers []*labels.Matcher, window time.Duration, steps int) {
-	if steps == 0 {
+	if s.looked++; steps == 0 || s.looked > mostRules {
 		return
 	}
 	for name := range r.Labels {
@@ -184,6 +186,9 @@ func (s *sources) rule(r *Rule, matchers []*labels.Matcher, window time.Duration
 			for _, next := range g.Rules {
 				if next.Record != "" && mayBe(v, map[string]bool{next.Record: true}) {
 					through = true
+					if !next.mayGive(all) {
+						continue
+					}
 					s.rule(next, all, far, steps-1)
 				}
 			}
@@ -192,6 +197,15 @@ func (s *sources) rule(r *Rule, matchers []*labels.Matcher, window time.Duration
 			s.selector(all, cmp.Or(far, time.Minute))
 		}
 		return nil
+	})
+}
+
+// mayGive reports whether the labels that a rule sets are among those asked for:
+// the objectives of an SLO record series of the same names.
+func (r *Rule) mayGive(matchers []*labels.Matcher) bool {
+	return !slices.ContainsFunc(matchers, func(m *labels.Matcher) bool {
+		value, set := r.Labels[m.Name]
+		return set && !m.Matches(value)
 	})
 }
 

@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -110,6 +112,39 @@ func TestExemplars(t *testing.T) {
 		}
 		if x.rule == "Errors" && !strings.HasPrefix(got, `duration=1s operation="GET /pay" status=500 namespace=shop workload=cart side=server time=`) {
 			t.Error(got)
+		}
+	}
+}
+
+// Rules that record series of one name, as those of all objectives do, are told
+// apart by the labels that they set; and there may be many.
+func TestExemplaryOfObjective(t *testing.T) {
+	text := "groups:\n"
+	for i := range 300 {
+		text += strings.ReplaceAll(`- name: slo-N
+  rules:
+  - {record: "error:5m", expr: 'sum(rate(http_server_request_duration_seconds{workload="wN"}[5m]))', labels: {slo: N}}
+  - {record: "error:1h", expr: 'avg_over_time(error:5m{slo="N"}[1h])', labels: {slo: N}}
+  - {record: "all:N", expr: 'sum({__name__=~"all:.*"})'}
+  - {alert: Burn, expr: 'error:5m{slo="N"} > 0.1 and error:1h{slo="N"} > 0.1 or {__name__=~"all:.*"}', labels: {slo: N}}
+`, "N", strconv.Itoa(i))
+	}
+	groups, err := Parse("rules.yaml", []byte(text), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	x := exemplaryOf(groups, newAlert(proto.Alert{Group: groups[7].Key(), Rule: "Burn", Labels: map[string]string{labels.AlertName: "Burn", "slo": "7"}}), time.Now())
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it takes %s", took)
+	}
+	if x == nil {
+		t.Fatal("it is about nothing")
+	}
+	for workload, want := range map[string]bool{"w7": true, "w8": false} {
+		k := query.Key{Workload: workload, Kind: "unit", Side: proto.SideServer, Protocol: "http", Operation: "GET /"}
+		if _, matches := x.selectors.Labels(&k); matches != want {
+			t.Errorf("requests of %s match: %v", workload, matches)
 		}
 	}
 }

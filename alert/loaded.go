@@ -20,9 +20,20 @@ type loadedRules struct {
 	at   time.Time // when it was stored
 
 	leftOut int // groups there was no room for
+
+	refused bool      // the stream is an earlier version's, or the user: a batch with them would be refused
+	asked   time.Time // when that was found out
 }
 
-func (l *loadedRules) read(ctx context.Context, c *bus.Conn) error {
+func (l *loadedRules) read(ctx context.Context, c *bus.Conn, now time.Time, log *slog.Logger) error {
+	stores, err := c.Stores(ctx, proto.StreamAlerts, proto.SubjectAlertRules)
+	if err != nil {
+		return err
+	}
+	if !stores && !l.refused {
+		log.Warn("rules_not_told", "subject", proto.SubjectAlertRules, "reason", "the stream doesn't store it, or this user may not publish it: run `weir provision`")
+	}
+	l.refused, l.asked = !stores, now
 	last, err := c.LastMessage(ctx, proto.StreamAlerts, proto.SubjectAlertRules)
 	if err == nil && last != nil && !last.Foreign {
 		l.data, l.at = last.Data, last.Time
@@ -33,6 +44,9 @@ func (l *loadedRules) read(ctx context.Context, c *bus.Conn) error {
 // part is the message that the stream lacks of the rules: none if its last one
 // says the same, and isn't old.
 func (l *loadedRules) part(groups []*Group, now time.Time) ([]bus.Part, error) {
+	if l.refused {
+		return nil, nil
+	}
 	data, leftOut, err := encodeRules(groups)
 	l.leftOut = leftOut
 	if err != nil || bytes.Equal(data, l.data) && now.Sub(l.at) < rulesEvery {

@@ -3,6 +3,8 @@ package alert
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -140,4 +142,48 @@ func TestFailingRuleIsTold(t *testing.T) {
 		g := r.Groups[wrong+";g"]
 		return g.Errors["two"] == "it gives 2 series, the group's limit is 1" && len(g.Errors) == 1 && g.Took > 0
 	}, "nobody says that it fails")
+}
+
+// A record fits into a message, however many alerts are over, with long labels,
+// or silenced more than once; what fires is in it.
+func TestRecordFits(t *testing.T) {
+	e := newEvaluator(nil, nil, nil, 0)
+	at := time.Unix(1e9, 0).UTC()
+	for i := range 3 * maxAlerts {
+		a := proto.Alert{
+			Group: "/etc/weir/rules/shop.yaml;shop", Rule: "Slow", State: Resolved, ActiveAt: at, FiredAt: at, ResolvedAt: at.Add(time.Duration(i) * time.Second),
+			Labels: map[string]string{"alertname": "Slow", "n": strconv.Itoa(i), "x": strings.Repeat("x", maxLabels-40)}, Exemplar: strings.Repeat("e", 300),
+		}
+		if i < maxAlerts {
+			a.State, a.ResolvedAt = Firing, time.Time{}
+			a.SilencedBy = slices.Repeat([]string{"3f0c55aa"}, maxSilences)
+		}
+		of := newAlert(a)
+		e.alerts[of.key()] = of
+	}
+	e.forget()
+	if len(e.alerts) != 2*maxAlerts {
+		t.Errorf("%d alerts are known", len(e.alerts))
+	}
+	data, err := encodeRecord(&Record{V: proto.AlertRecordVersion, Alerts: wire(sorted(e.alerts))})
+	if err != nil || len(data) > 1<<20-1<<10 { // what the server takes of one message
+		t.Fatal(len(data), err)
+	}
+	r, err := proto.DecodeAlertRecord(data)
+	if err != nil || len(r.Alerts) < maxAlerts || r.Alerts[0].State != Firing || len(r.Alerts[0].SilencedBy) != 1 {
+		t.Error(len(r.Alerts), err)
+	}
+}
+
+// In an install of an earlier version, whose streams are as they were, alerts are
+// told all the same.
+func TestStreamsOfEarlierVersion(t *testing.T) {
+	p := newPast(t)
+	for _, stream := range []string{proto.StreamAlerts, proto.StreamRecorded, "KV_" + proto.BucketSilences} {
+		bustest.DeleteStream(t, p.server.URL, stream)
+	}
+	bustest.CreateStream(t, p.server.URL, proto.StreamAlerts, proto.SubjectsAlert, proto.SubjectAlertCommit)
+	p.wasEvaluated()
+	defer p.run(p.config(bustest.Connect(t, p.server.URL), "a"))()
+	bustest.Eventually(t, func() bool { ids, _ := p.events(); return len(ids) == 2 }, "no alert is told")
 }

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/proto"
 )
 
 // rounds evaluates a rule over series that are there at some minutes.
@@ -89,4 +92,55 @@ groups:
 		t.Errorf("beyond the limit: %v, %v", got, err)
 	}
 	r.expect(3, []string{"c"}, "c firing")
+}
+
+// A histogram with less than nothing in a bucket can't be recorded, as in
+// Prometheus: whoever reads would refuse it, and all that is stored with it.
+func TestNegativeHistogram(t *testing.T) {
+	r := newRounds(t, `
+groups:
+- name: g
+  rules:
+  - {record: less, expr: 'h * -1'}
+  - {record: same, expr: h}
+`)
+	of, values, err := parser.NewParser(parser.Options{}).ParseSeriesDesc("h {{schema:0 count:3 sum:2 buckets:[1 2]}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.e.memory.Add(of, 0, 0, values[0].Histogram); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.minute(0); err == nil {
+		t.Error("it doesn't fail")
+	}
+	messages, err := recorded.Encode("f;g", time.Unix(0, 0), 0, r.e.samples)
+	if err != nil || len(messages) != 1 {
+		t.Fatal(len(messages), err)
+	}
+	m, err := proto.DecodeRecorded(messages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if samples, err := recorded.Samples(m); err != nil || len(samples) != 1 || samples[0].Rule != "same" {
+		t.Error(samples, err)
+	}
+}
+
+// When the clock is set back a little, what fires goes on: it isn't over, and
+// doesn't begin to fire a second time.
+func TestClockSetBack(t *testing.T) {
+	r := newRounds(t, `
+groups:
+- name: g
+  rules:
+  - {alert: A, expr: 'last_over_time(m[30s]) > 0', for: 2m}
+`)
+	a := []string{"a"}
+	r.expect(0, a)
+	r.expect(1, a)
+	r.expect(2, a, "a firing")
+	r.expect(1, a)
+	r.expect(2, a)
+	r.expect(3, nil, "a resolved")
 }

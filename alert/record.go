@@ -23,20 +23,32 @@ type Record = proto.AlertRecord
 type GroupRecord = proto.AlertGroup
 
 // encodeRecord writes a record as JSON. If that is too much for a message it is
-// without annotations, which the next evaluation of each rule gives again.
+// without annotations, which the next evaluation of each rule gives again, then
+// without what else of an alert is only told, and at last without what is over.
 func encodeRecord(r *Record) ([]byte, error) {
 	data, err := json.Marshal(r)
-	if err != nil || len(data) <= proto.MaxMessageBytes {
-		return data, err
+	for _, shorten := range []func(*proto.Alert) bool{
+		func(a *proto.Alert) bool { a.Annotations = nil; return true },
+		func(a *proto.Alert) bool {
+			a.Exemplar, a.SilencedBy = "", a.SilencedBy[:min(1, len(a.SilencedBy))]
+			return true
+		},
+		func(a *proto.Alert) bool { return a.State != Resolved },
+	} {
+		if err != nil || len(data) <= proto.MaxMessageBytes {
+			break
+		}
+		short := *r
+		short.Alerts = []*proto.Alert{}
+		for _, a := range r.Alerts {
+			if a := *a; shorten(&a) {
+				short.Alerts = append(short.Alerts, &a)
+			}
+		}
+		r = &short
+		data, err = json.Marshal(r)
 	}
-	short := *r
-	short.Alerts = nil
-	for _, a := range r.Alerts {
-		without := *a
-		without.Annotations = nil
-		short.Alerts = append(short.Alerts, &without)
-	}
-	return json.Marshal(short)
+	return data, err
 }
 
 // eventData is a CloudEvent's data.

@@ -297,6 +297,9 @@ func (e *evaluator) fill(ctx context.Context, g *Group, r *Rule, start, end time
 		}
 		for _, at := range slices.Sorted(maps.Keys(points)) {
 			s := points[at]
+			if err := s.Check(); err != nil {
+				return err
+			}
 			added, err := e.memory.Add(l, at, s.F, s.H)
 			if err != nil {
 				return err

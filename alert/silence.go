@@ -29,6 +29,9 @@ const (
 	// keepEnded is how long a silence that has ended is kept: rounds of the past may
 	// be made up for.
 	keepEnded = catchUp + 10*time.Minute
+	// keepByHand is how much longer one is kept that is ended by hand: an
+	// Alertmanager may be away.
+	keepByHand = 24 * time.Hour
 )
 
 // Silence keeps webhooks from hearing of some alerts for a while. It is a value
@@ -65,6 +68,9 @@ func NewSilence(matchers []string, lasts time.Duration, author, comment string, 
 	}
 	for i, m := range s.matchers {
 		s.Matchers[i] = m.String()
+	}
+	if err := s.parse(); err != nil { // quotes make them longer
+		return nil, err
 	}
 	id := make([]byte, 4)
 	rand.Read(id) // never fails
@@ -118,7 +124,13 @@ func (s *Silence) Store(ctx context.Context, c *bus.Conn) error {
 	if err != nil {
 		return err
 	}
-	if n := len(table.Keys()); n >= maxSilences {
+	n := 0
+	for _, id := range table.Keys() {
+		if old, err := decodeSilence(id, table.Get(id)); err != nil || time.Since(old.EndsAt) < keepEnded {
+			n++
+		}
+	}
+	if n >= maxSilences {
 		return fmt.Errorf("there are %d silences, which is the most, with those that ended within the last %s: make one that matches more, or wait", n, keepEnded)
 	}
 	return s.put(ctx, table, s.EndsAt)
@@ -136,7 +148,7 @@ func (s *Silence) put(ctx context.Context, table *bus.Table, until time.Time) er
 // ErrNoSilence says that there is no silence of an ID.
 var ErrNoSilence = errors.New("there is no such silence: `weir alerts silences` lists those there are")
 
-// EndSilence ends one now. It stays for as long as it would have, so that
+// EndSilence ends one now. It stays for a day, or as long as it would have, so that
 // Alertmanagers that are away hear of its end.
 func EndSilence(ctx context.Context, c *bus.Conn, id string, now time.Time) error {
 	table, err := c.OpenTable(ctx, proto.BucketSilences)
@@ -151,6 +163,9 @@ func EndSilence(ctx context.Context, c *bus.Conn, id string, now time.Time) erro
 		return fmt.Errorf("silence %s has ended at %s", id, s.EndsAt.Local().Format(time.DateTime))
 	}
 	until := s.EndsAt
+	if latest := now.Add(keepByHand); until.After(latest) {
+		until = latest
+	}
 	s.EndsAt = now.UTC().Truncate(time.Second)
 	return s.put(ctx, table, until)
 }

@@ -212,6 +212,9 @@ func (a *alerts) add(c *proto.AlertChange) {
 	if c.Status == string(proto.AlertResolved) {
 		e.to = c.EndsAt
 	}
+	if len(a.episodes) > maxEpisodes { // what the stream has no more isn't missing
+		maps.DeleteFunc(a.episodes, func(_ episodeKey, e *episode) bool { return !e.to.IsZero() && time.Since(e.to) > alertsKept })
+	}
 	if len(a.episodes) > maxEpisodes {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(a.episodes)), func(x, y *episode) int { return x.from.Compare(y.from) })
 		delete(a.episodes, keyOf(&oldest.AlertChange))
@@ -232,15 +235,23 @@ type known struct {
 func (a *alerts) known() known {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	return known{a.record, a.stored, a.rules, a.rulesRead, a.problem, a.forgotten}
+	k := known{a.record, a.stored, a.rules, a.rulesRead, a.problem, a.forgotten}
+	if a.gone() {
+		k.record, k.rules = nil, nil
+	}
+	return k
 }
+
+// gone reports whether the stream has forgotten the record: who begins to read
+// now finds none. The lock is held.
+func (a *alerts) gone() bool { return a.record != nil && time.Since(a.stored) > alertsKept }
 
 // between are the episodes that have a part in an interval, the newest first.
 func (a *alerts) between(from, to time.Time) []episode {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	all := maps.Clone(a.episodes)
-	if a.record != nil { // what fires for longer than the stream keeps
+	if a.record != nil && !a.gone() { // what fires for longer than the stream keeps
 		for _, alert := range a.record.Alerts {
 			e := episodeOf(alert)
 			key := keyOf(&e.AlertChange)

@@ -32,8 +32,9 @@ type shared struct {
 	size int // of what is remembered of it
 }
 
-func newAnswers() *answers {
-	return &answers{slots: make(chan struct{}, maxAtOnce), known: map[string]*shared{}}
+// newAnswers works so many out at once; others wait for queueTime.
+func newAnswers(atOnce int) *answers {
+	return &answers{slots: make(chan struct{}, atOnce), known: map[string]*shared{}}
 }
 
 // get returns the answer of a key, from work if nobody has asked before.
@@ -106,7 +107,7 @@ func (a *answers) work(ctx context.Context, key string, s *shared, work func(con
 	case a.slots <- struct{}{}:
 		defer func() { <-a.slots }()
 	case <-time.After(queueTime):
-		s.err = fmt.Errorf("%d answers are being worked out, the limit: try again", maxAtOnce)
+		s.err = fmt.Errorf("%d answers are being worked out, the limit: try again", cap(a.slots))
 		return
 	case <-ctx.Done():
 		s.err = ctx.Err()

@@ -58,7 +58,7 @@ func TestBudgetRows(t *testing.T) {
 func TestBudgetsInTime(t *testing.T) {
 	source := &requests{workloads: 1, answers: 2}
 	log := slog.New(slog.DiscardHandler)
-	g := &gateway{history: history.New(history.Config{}, log), alerts: newAlerts(nil, log), budgets: promql.New(source, 1), answers: newAnswers()}
+	g := &gateway{history: history.New(history.Config{}, log), alerts: newAlerts(nil, log), budgets: promql.New(source, 1), answers: newAnswers(1)}
 	g.metrics = newMetrics(prometheus.NewRegistry(), g)
 	objective := proto.RuleGroup{Objective: &proto.Objective{ErrorRatio: requestsNow}}
 	g.alerts.rules = &proto.AlertRules{Groups: []proto.RuleGroup{objective, objective, objective}}

@@ -52,6 +52,33 @@ func TestEpisodes(t *testing.T) {
 	if n := f.since(began); n != 1 {
 		t.Errorf("%d are forgotten days after the storm", n)
 	}
+
+	// What ended before the stream's time is no loss.
+	a = newAlerts(nil, nil)
+	for n := range maxEpisodes + 1 {
+		c := change(n, proto.AlertResolved, "a")
+		c.StartsAt = c.StartsAt.Add(-2 * alertsKept)
+		c.EndsAt = c.StartsAt.Add(time.Minute)
+		a.add(c)
+	}
+	if n := a.known().forgotten.count; n != 0 {
+		t.Errorf("%d of long ago are said to be left out", n)
+	}
+}
+
+// What an alerter said last is as old as the stream lets it be, however long the
+// gateway runs.
+func TestAlerterGone(t *testing.T) {
+	a := newAlerts(nil, nil)
+	firing := &proto.Alert{State: proto.AlertFiring, FiredAt: time.Now().Add(-48 * time.Hour)}
+	a.record, a.rules = &proto.AlertRecord{Alerts: []*proto.Alert{firing}}, &proto.AlertRules{}
+	for ago, known := range map[time.Duration]bool{time.Hour: true, 25 * time.Hour: false} {
+		a.stored = time.Now().Add(-ago)
+		k := a.known()
+		if (k.record != nil) != known || (k.rules != nil) != known || (a.live(time.Now()) != nil) != known || (len(a.between(time.Now().Add(-time.Hour), time.Now())) > 0) != known {
+			t.Errorf("after %s: %+v", ago, k)
+		}
+	}
 }
 
 // Why alerts couldn't be read is said until they are, or there is nothing to read,

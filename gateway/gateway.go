@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		cfg.History = history.New(history.Config{Bus: cfg.Bus, Bytes: cmp.Or(cfg.CacheBytes, DefaultCacheBytes)}, log)
 	}
 	g := &gateway{
-		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), tap: newTap(cfg.Bus, log), answers: newAnswers(),
+		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), tap: newTap(cfg.Bus, log), answers: newAnswers(maxAtOnce),
 		recorded: recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log),
 		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches), scrapes: make(chan struct{}, maxScrapes),
 	}

@@ -40,6 +40,7 @@ type promAPI struct {
 	*gateway
 	engine *promql.Engine
 	shared *answers // apart from the page's, which must not wait for a large query
+	asked  *answers // of expressions: the engine says how many wait for their turn
 }
 
 // promData is an answer's data with what is to be said of it.
@@ -54,7 +55,7 @@ func success(data any) *promData { return &promData{Status: "success", Data: dat
 
 func (g *gateway) addPrometheus(mux *http.ServeMux) {
 	methods := []string{http.MethodGet, http.MethodPost} // a question may be too long for an address
-	a := &promAPI{g, promql.NewBeside(g.history, g.recorded, maxQueries), newAnswers()}
+	a := &promAPI{g, promql.NewBeside(g.history, g.recorded, maxQueries), newAnswers(maxAtOnce), newAnswers(promql.MaxWaiting + maxQueries + 1)}
 	for path, answer := range map[string]func(*http.Request) (*promData, error){
 		"query":               a.query,
 		"query_range":         a.queryRange,
@@ -103,7 +104,11 @@ func (a *promAPI) serve(w http.ResponseWriter, r *http.Request, kind string, ans
 	}
 	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
 	key := fmt.Sprintf("%d %d %d %s?%s", a.change(), a.recorded.Changes(), window, r.URL.Path, r.Form.Encode())
-	body, err := a.shared.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
+	shared := a.shared
+	if kind == "query" || kind == "query_range" {
+		shared = a.asked
+	}
+	body, err := shared.get(r.Context(), key, func(ctx context.Context) ([]byte, error) {
 		d, err := answer(r.WithContext(ctx))
 		if err != nil {
 			return nil, err

@@ -60,21 +60,32 @@ func (f *federated) wants(name string, labels []query.Label) bool {
 	return slices.ContainsFunc(classicBounds, func(le string) bool { return f.wanted(name+"_bucket", withBound(labels, le)) })
 }
 
+// add adds those of a histogram's series that are wanted. They share their labels,
+// which would be most of the memory.
 func (f *federated) add(name string, labels []query.Label, s *series, of *sum) {
+	shared := pairs(labels)
 	if f.wanted(name, labels) {
-		f.put(name, dto.MetricType_HISTOGRAM, &dto.Metric{Label: pairs(labels), Histogram: of.native(s.began)})
+		f.put(name, dto.MetricType_HISTOGRAM, &dto.Metric{Label: shared, Histogram: of.native(s.began)})
 	}
-	f.number(name+"_count", labels, float64(of.Count))
-	f.number(name+"_sum", labels, float64(of.SumNS)/1e9)
+	number := func(name string, labels []query.Label, pairs []*dto.LabelPair, value float64) {
+		if f.wanted(name, labels) {
+			f.put(name, dto.MetricType_UNTYPED, &dto.Metric{Label: pairs, Untyped: &dto.Untyped{Value: &value}})
+		}
+	}
+	number(name+"_count", labels, shared, float64(of.Count))
+	number(name+"_sum", labels, shared, float64(of.SumNS)/1e9)
 	for i, le := range classicBounds {
-		f.number(name+"_bucket", withBound(labels, le), float64(of.classic(i)))
+		number(name+"_bucket", withBound(labels, le), append(shared[:len(shared):len(shared)], bucketPairs[i]), float64(of.classic(i)))
 	}
 }
 
-func (f *federated) number(name string, labels []query.Label, value float64) {
-	if f.wanted(name, labels) {
-		f.put(name, dto.MetricType_UNTYPED, &dto.Metric{Label: pairs(labels), Untyped: &dto.Untyped{Value: &value}})
+var bucketPairs = pairsOfBounds()
+
+func pairsOfBounds() (out []*dto.LabelPair) {
+	for _, le := range classicBounds {
+		out = append(out, &dto.LabelPair{Name: proto.String("le"), Value: proto.String(le)})
 	}
+	return out
 }
 
 func (f *federated) put(name string, kind dto.MetricType, m *dto.Metric) {

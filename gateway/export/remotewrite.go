@@ -63,21 +63,10 @@ func (e *Exporter) pushWrites(ctx, sending context.Context, x *exit) {
 	for ended := false; !ended; {
 		pause(ctx, w.Interval)
 		ended = ctx.Err() != nil
-		refused := map[*series]bool{}
-		for _, r := range w.zeros() {
-			taken := deliver(r)
-			for _, s := range r.of {
-				refused[s] = refused[s] || !taken
-			}
-		}
-		w.begin(refused)
-		for _, r := range w.values() {
-			deliver(r)
-		}
+		w.zeros(deliver)
+		w.values(deliver)
 		if ended {
-			for _, r := range w.ends() {
-				deliver(r)
-			}
+			w.ends(deliver)
 		}
 	}
 }
@@ -107,8 +96,8 @@ type writer struct {
 	known map[query.Key]*series // whose zeros were sent
 	tries map[query.Key]int     // of zeros that were refused
 	last  int64                 // when values were last sent, unix milliseconds
-	out   []*writeRequest
-	bytes int // of the last request
+	out   []*writeRequest       // not delivered yet: the last one isn't full
+	bytes int                   // of the last request
 }
 
 // kind of a sample.
@@ -120,19 +109,26 @@ const (
 	gone // the series has ended
 )
 
-// zeros are new series before their first request, when they began.
-func (w *writer) zeros() []*writeRequest {
+// zeros sends new series before their first request, when they began.
+func (w *writer) zeros(deliver func(*writeRequest) bool) {
+	var fresh []*series
 	w.table.mu.Lock()
-	defer w.table.mu.Unlock()
 	w.table.sweep()
-	w.out = nil
 	now := w.table.now().UnixMilli()
 	for _, s := range w.table.all {
 		if w.known[s.Key] != s {
-			w.add(s, zero, min(max(s.began.UnixMilli(), w.last+1), max(now, w.last+1)))
+			fresh = append(fresh, s)
 		}
 	}
-	return w.out
+	w.table.mu.Unlock()
+	refused := map[*series]bool{}
+	w.send(fresh, zero, func(s *series) int64 { return min(max(s.began.UnixMilli(), w.last+1), max(now, w.last+1)) }, func(r *writeRequest) {
+		taken := deliver(r)
+		for _, s := range r.of {
+			refused[s] = refused[s] || !taken
+		}
+	})
+	w.begin(refused)
 }
 
 // begin takes note of series whose zeros were sent, and refused or not. One that was refused is sent
@@ -149,34 +145,58 @@ func (w *writer) begin(refused map[*series]bool) {
 	}
 }
 
-// values are the sums of the series that have begun, and the ends of those that
-// have gone.
-func (w *writer) values() []*writeRequest {
+// values sends the sums of the series that have begun, and the ends of those that
+// have gone. The time of a sum is when its request is made, which may be long after
+// the one before it if the receiver was away.
+func (w *writer) values(deliver func(*writeRequest) bool) {
+	var here, left []*series
 	w.table.mu.Lock()
-	defer w.table.mu.Unlock()
-	w.out = nil
 	w.last = max(w.table.now().UnixMilli(), w.last+2)
 	for key, s := range w.known {
 		switch w.table.byKey[key] {
 		case s:
-			w.add(s, value, w.last)
+			here = append(here, s)
 		case nil:
-			w.add(s, gone, w.last)
+			left = append(left, s)
 			delete(w.known, key)
 		}
 	}
-	return w.out
+	w.table.mu.Unlock()
+	at := func(*series) int64 { return w.last }
+	then := func(r *writeRequest) {
+		deliver(r)
+		w.last = max(w.last, w.table.now().UnixMilli())
+	}
+	w.send(left, gone, at, then)
+	w.send(here, value, at, then)
 }
 
-// ends are the ends of all series.
-func (w *writer) ends() []*writeRequest {
-	w.table.mu.Lock()
-	defer w.table.mu.Unlock()
-	w.out = nil
+// ends sends the ends of all series.
+func (w *writer) ends(deliver func(*writeRequest) bool) {
+	var all []*series
 	for _, s := range w.known {
-		w.add(s, gone, w.last+1)
+		all = append(all, s)
 	}
-	return w.out
+	w.send(all, gone, func(*series) int64 { return w.last + 1 }, func(r *writeRequest) { deliver(r) })
+}
+
+// send makes requests of something of some series, and has each delivered before
+// it goes on: all of them would be half a GiB.
+func (w *writer) send(all []*series, k kind, at func(*series) int64, deliver func(*writeRequest)) {
+	w.out = nil
+	for _, s := range all {
+		w.table.mu.Lock()
+		w.add(s, k, at(s))
+		w.table.mu.Unlock()
+		for len(w.out) > 1 {
+			deliver(w.out[0])
+			w.out = w.out[1:]
+		}
+	}
+	for _, r := range w.out {
+		deliver(r)
+	}
+	w.out = nil
 }
 
 func (w *writer) add(s *series, k kind, at int64) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -181,6 +182,30 @@ func (c *Conn) LastMessage(ctx context.Context, stream, subject string) (m *Mess
 		return nil, fmt.Errorf("read last message of %s in %s: %w", subject, stream, err)
 	}
 	return m, nil
+}
+
+// Stores reports whether a stream that is there stores a subject, and this user may
+// publish to it. It asks with a message that is refused in any case.
+func (c *Conn) Stores(ctx context.Context, stream, subject string) (stores bool, err error) {
+	m := nats.NewMsg(subject)
+	m.Header.Set(jetstream.ExpectedStreamHeader, stream)
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatInt(math.MaxInt64, 10))
+	err = c.retry(ctx, subject, func(a context.Context) error {
+		_, err := c.request(a, m)
+		switch stores = isWrongSequence(err); {
+		case stores, errors.Is(err, jetstream.ErrNoStreamResponse), errorCode(err) == codeStreamMismatch:
+			return nil
+		}
+		return err
+	})
+	var denied *DeniedError
+	if errors.As(err, &denied) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask whether %s stores %s: %w", stream, subject, err)
+	}
+	return stores, nil
 }
 
 // LastSequence is the sequence of a subject's last message; 0 if there is none.

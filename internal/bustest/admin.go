@@ -90,3 +90,13 @@ func ReadStored(t testing.TB, url, name string) (all []*jetstream.RawStreamMsg) 
 	})
 	return all
 }
+
+// CreateStream makes a stream that takes atomic batches, as an earlier version may
+// have had it.
+func CreateStream(t testing.TB, url, name string, subjects ...string) {
+	t.Helper()
+	Admin(t, url, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: subjects, AllowAtomicPublish: true})
+		return err
+	})
+}

@@ -21,13 +21,15 @@ const (
 	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
 	maxTime    = 20 * time.Second
-	maxWaiting = 200 // queries for their turn, of a few KiB
 
 	// lookback is how long a sample stands for what follows it: the widest window.
 	lookback = 5 * time.Minute
 
 	subqueryStep = time.Minute // of one that gives none
 )
+
+// MaxWaiting is how many queries wait for their turn, of a few KiB.
+const MaxWaiting = 200
 
 // Engine answers expressions. It is safe for concurrent use.
 type Engine struct {
@@ -52,7 +54,7 @@ type Result struct {
 // New is an engine over a source that works on some queries at once; others wait
 // for their turn, within their time.
 func New(source Source, atOnce int) *Engine {
-	own := &queryable{source, maxSeries}
+	own := &queryable{source, maxSeries, lookback}
 	e := over(own, summing{newParser()}, atOnce, subqueryStep)
 	e.own = own
 	return e
@@ -66,7 +68,7 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	if source == nil {
 		return over(others, newParser(), 1, step)
 	}
-	return over(beside{&queryable{source, maxSeries}, others}, newParser(), 1, step)
+	return over(beside{&queryable{source, maxSeries, lookback}, others}, newParser(), 1, step)
 }
 
 func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
@@ -87,6 +89,14 @@ func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
 func (e *Engine) Looking(back time.Duration) *Engine {
 	other := *e
 	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
+	if e.own == nil || back <= 0 { // the engine takes its own then
+		return &other
+	}
+	own := *e.own
+	own.lookback = back
+	if other.own, other.source = &own, &own; e.others != nil {
+		other.source = beside{&own, e.others}
+	}
 	return &other
 }
 
@@ -142,8 +152,8 @@ func (e *Engine) turn(ctx context.Context) error {
 	default:
 	}
 	defer e.waiting.Add(-1)
-	if e.waiting.Add(1) > maxWaiting {
-		return limitf("more than %d queries wait for their turn, the limit: ask again later", maxWaiting)
+	if e.waiting.Add(1) > MaxWaiting {
+		return limitf("more than %d queries wait for their turn, the limit: ask again later", MaxWaiting)
 	}
 	select {
 	case e.slots <- struct{}{}:

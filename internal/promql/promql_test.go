@@ -221,6 +221,22 @@ func TestSums(t *testing.T) {
 			t.Errorf("%s is %s, want %s", expr, got, want)
 		}
 	}
+	for _, back := range []time.Duration{30 * time.Second, time.Minute, time.Hour} { // a client's lookback_delta
+		engine, sum := promql.New(source, 1).Looking(back), "sum by (workload) (%s rate(http_server_request_duration_seconds[3m] offset 1m))"
+		got, err := engine.Range(t.Context(), "histogram_count("+fmt.Sprintf(sum, "")+")", begin, end, 90*time.Second)
+		want, wrong := engine.Range(t.Context(), "histogram_count("+fmt.Sprintf(sum, "1 *")+")", begin, end, 90*time.Second)
+		if err != nil || wrong != nil || got.Value.String() != want.Value.String() || got.Value.String() == "" {
+			t.Errorf("looking back %s: %v, want %v; %v, %v", back, got, want, err, wrong)
+		}
+	}
+	for expr, warnings := range map[string]int{ // a range with one sample, and one with none
+		"sum(rate(http_server_request_duration_seconds[1m]))":            1,
+		"sum(rate(http_server_request_duration_seconds[5m] offset -1h))": 0,
+	} {
+		if r := instant(t, source, expr, end); len(r.Value.(prom.Vector)) != 0 || len(r.Warnings) != warnings {
+			t.Errorf("%s is %v, %q", expr, r.Value, r.Warnings)
+		}
+	}
 	_, err := promql.New(source, 1).Instant(t.Context(), `{__weir_sum__="up"}`, end)
 	if err == nil || !strings.Contains(err.Error(), "only a sum of rates") {
 		t.Error(err)

@@ -52,8 +52,9 @@ func bucketsNamed(matchers []*labels.Matcher) bool {
 
 // queryable shows a source as Prometheus's storage.
 type queryable struct {
-	source Source
-	series int // at most
+	source   Source
+	series   int // at most
+	lookback time.Duration
 }
 
 func (q *queryable) Querier(mint, maxt int64) (storage.Querier, error) {

@@ -183,6 +183,9 @@ func (w *work) add(s *Series, wait bool) {
 	begin := firstEdge(s)
 	for i := range w.steps {
 		t := &w.steps[i]
+		if t.empty() { // its edges may be none of those that are kept
+			continue
+		}
 		first, from, to := t.first, w.states[t.from], w.states[t.to]
 		if first < begin {
 			first, from = begin, state{scale: histogram.RecordScale}

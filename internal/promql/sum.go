@@ -114,7 +114,7 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
-	first := hints.Start + lookback.Milliseconds() - 1 // the engine looks back from its first step
+	first := hints.Start + q.lookback.Milliseconds() - 1 // the engine looks back from its first step
 	if hints.Step > 0 && (hints.End-first)/hints.Step > maxPoints {
 		return storage.ErrSeriesSet(tooManyPoints()) // in a subquery of somebody who knows this label
 	}

@@ -55,7 +55,7 @@ func (m *Memory) Add(of labels.Labels, t int64, f float64, h *histogram.FloatHis
 		m.shrink()
 		m.next = max(m.limit, m.bytes+m.limit/64) // it isn't tried for each sample
 	}
-	if s.chunks == nil {
+	if len(s.chunks) == 0 { // it is new, or has just been dropped
 		if m.bytes >= m.limit {
 			return false, ErrFull
 		}

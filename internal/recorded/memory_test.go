@@ -215,3 +215,26 @@ func TestBounded(t *testing.T) {
 		t.Errorf("%+v after all was forgotten", s)
 	}
 }
+
+// A sample for which room is made by dropping all that its series has is kept.
+func TestRoomIsMadeOfTheSameSeries(t *testing.T) {
+	m := NewMemory(100_000)
+	old := labels.FromStrings("__name__", "old")
+	at := int64(1)
+	for i := -1; m.bytes < m.next; i++ {
+		of := old
+		if i >= 0 {
+			of = labels.FromStrings("__name__", "new", "n", fmt.Sprint(i))
+		}
+		if _, err := m.Add(of, at, 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		at += 1000
+	}
+	if added, err := m.Add(old, at, 7, nil); err != nil || !added {
+		t.Fatal(added, err)
+	}
+	if got := read(t, m, 0, at, name("old"))[old.String()]; len(got) != 1 || got[0].t != at {
+		t.Errorf("there are %v", got)
+	}
+}

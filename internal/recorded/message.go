@@ -45,6 +45,17 @@ func CheckLabels(of labels.Labels) error {
 	})
 }
 
+// Check reports whether a sample can be stored: what can't be read again would
+// take the others of its message with it.
+func (s *Sample) Check() error {
+	if s.H != nil {
+		if err := s.H.Validate(); err != nil {
+			return fmt.Errorf("histogram of %s: %w", s.Labels, err)
+		}
+	}
+	return CheckLabels(s.Labels)
+}
+
 // Size is about how many bytes a sample takes in a message.
 func (s *Sample) Size() int {
 	n := len(s.Labels.Bytes(nil)) + 32
