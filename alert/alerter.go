@@ -490,13 +490,11 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	if t.cluster == "" && len(t.changes) > 0 {
 		t.cluster = t.clusterName(ctx)
 	}
-	for i := range t.changes {
-		part, err := t.changes[i].event(t.cluster, t.cfg.ExternalLabels, t.cfg.Page)
-		if err != nil {
-			return fmt.Errorf("%w: %w", bus.ErrStop, err)
-		}
-		parts = append(parts, part)
+	events, err := t.events()
+	if err != nil {
+		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
+	parts = append(parts, events...)
 	t.number++
 	if _, err := t.lane.Commit(ctx, parts, data, t.number, 0, len(t.changes)); err != nil {
 		return fmt.Errorf("store alerts: %w", err)

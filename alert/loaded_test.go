@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
@@ -172,6 +174,49 @@ func TestRecordFits(t *testing.T) {
 	r, err := proto.DecodeAlertRecord(data)
 	if err != nil || len(r.Alerts) < maxAlerts || r.Alerts[0].State != Firing || len(r.Alerts[0].SilencedBy) != 1 {
 		t.Error(len(r.Alerts), err)
+	}
+}
+
+// All alerts that there may be are over in one round, and as many others begin,
+// with whatever annotations: it is one batch.
+func TestChangesFit(t *testing.T) {
+	server := bustest.Start(t)
+	conn := bustest.Connect(t, server.URL)
+	bustest.Provision(t, conn, 1, 1)
+	lane, err := conn.OpenLane(t.Context(), bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit, Input: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, err := Parse("a.yaml", []byte(slowRule), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UTC().Truncate(time.Second)
+	a := &turn{
+		alerter: &alerter{cfg: Config{Bus: conn}, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now},
+		e:       newEvaluator(nil, nil, nil, 0), lane: lane, tell: func([]*Alert, []*Silence) {},
+	}
+	summaries := map[string]string{}
+	for i := range 10 {
+		summaries[strconv.Itoa(i)] = strings.Repeat("s", maxText)
+	}
+	for i := range 2 * maxAlerts {
+		of := newAlert(proto.Alert{
+			Group: groups[0].Key(), Rule: "Slow", State: Firing, ActiveAt: at, FiredAt: at, Annotations: summaries,
+			Labels: map[string]string{"alertname": "Slow", "n": strconv.Itoa(i), "x": strings.Repeat("x", maxLabels-40)},
+		})
+		if i < maxAlerts {
+			of.State, of.ResolvedAt = Resolved, at
+		}
+		a.e.alerts[of.key()] = of
+		a.changes = append(a.changes, Change{Alert: *of, At: at})
+	}
+	if err := a.store(t.Context(), at, groups); err != nil {
+		t.Fatal(err)
+	}
+	stored := bustest.ReadStored(t, server.URL, proto.StreamAlerts)
+	if len(stored) != 2*maxAlerts+2 {
+		t.Errorf("%d messages are stored", len(stored))
 	}
 }
 

@@ -54,6 +54,31 @@ func encodeRecord(r *Record) ([]byte, error) {
 // eventData is a CloudEvent's data.
 type eventData = proto.AlertChange
 
+// events are the changes as messages. If they are too much for a batch, or one for
+// a message, they have no annotations.
+func (t *turn) events() (parts []bus.Part, err error) {
+	const headers = 2 << 10 // bytes that a batch takes of each message besides its data, at most
+	for _, short := range []bool{false, true} {
+		parts = nil
+		size, largest := 2*(proto.MaxMessageBytes+headers), 0 // the record and the rules
+		for _, c := range t.changes {
+			if short {
+				c.Annotations = nil
+			}
+			part, err := c.event(t.cluster, t.cfg.ExternalLabels, t.cfg.Page)
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, part)
+			size, largest = size+len(part.Data)+headers, max(largest, len(part.Data))
+		}
+		if size <= proto.MaxBatchBytes && largest <= proto.MaxMessageBytes {
+			break
+		}
+	}
+	return parts, nil
+}
+
 // event is a change as a CloudEvent in NATS's binary mode: its attributes are
 // headers, its data is JSON. The same change has the same id, whoever finds it.
 func (c *Change) event(cluster string, external map[string]string, page *url.URL) (bus.Part, error) {
