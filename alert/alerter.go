@@ -78,7 +78,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if cfg.Resend == 0 {
 		cfg.Resend = DefaultResend
 	}
-	a := &alerter{cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now, history: cfg.History}
+	a := &alerter{cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now, keepTime: keepTime, history: cfg.History}
 	if a.history == nil {
 		a.history = history.New(history.Config{Bus: cfg.Bus, Bytes: cfg.HistoryBytes, Keep: HistoryKeep}, log)
 	}
@@ -111,6 +111,8 @@ type alerter struct {
 	m       *metrics
 	now     func() time.Time
 	history *history.History
+
+	keepTime time.Duration // how long alerts wait for WEIR_RECORDED
 
 	mu     sync.Mutex
 	groups []*Group // as the files are now
@@ -226,13 +228,13 @@ func (a *alerter) work(ctx context.Context) error {
 	a.mu.Lock()
 	groups := a.groups
 	a.mu.Unlock()
-	if err := t.keeper.open(ctx, a); err != nil {
-		return err
-	}
 	if err := t.restore(lane.Last(), groups); err != nil {
 		return err
 	}
 	t.tell(sorted(t.e.alerts), nil) // before anything that takes long: whoever hears nothing takes them for over
+	if err := t.keeper.open(ctx, a); err != nil {
+		return err
+	}
 	if err := t.rules.read(ctx, a.cfg.Bus, a.now(), a.log); err != nil {
 		return err
 	}
@@ -242,6 +244,7 @@ func (a *alerter) work(ctx context.Context) error {
 	if err := t.recall(ctx, groups); err != nil {
 		return err
 	}
+	t.showRestored()
 	var looked []*Group
 	for {
 		a.mu.Lock()
@@ -305,15 +308,19 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	for _, of := range record.Alerts {
 		alert := newAlert(*of)
 		t.e.alerts[alert.key()] = alert
-		if alert.State != Resolved && t.keeper.lane == nil {
-			if err := t.e.show(alert, nil, record.Time); err != nil {
-				return err
-			}
-		}
 	}
 	t.drop(groups)
 	t.log.Info("alerts_restored", "alerts", len(t.e.alerts), "time", record.Time)
 	return nil
+}
+
+// showRestored has rules see the alerts that there were, if the stream doesn't say.
+func (t *turn) showRestored() {
+	for _, alert := range t.e.alerts {
+		if alert.State != Resolved && t.keeper.lane == nil {
+			_ = t.e.show(alert, nil, t.stored) // there is no room for them then
+		}
+	}
 }
 
 // drop ends the alerts of rules that are no more, and forgets them in time.
@@ -449,7 +456,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // store commits changes together with all that is known, if there is something
 // new or it is time. What was recorded comes first.
 func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
-	if err := t.keeper.store(ctx); err != nil {
+	if err := t.keeper.store(ctx, t.alerter); err != nil {
 		return err
 	}
 	t.e.forget()

@@ -277,7 +277,7 @@ func TestEndedAnywhere(t *testing.T) {
 				life, end := context.WithTimeout(ctx, rand.N(800*time.Millisecond))
 				cfg := p.config(conn, fmt.Sprint(i))
 				cfg.Alertmanagers = []*url.URL{{Scheme: "http", Host: "127.0.0.1:1"}} // it must not keep a rival from ending
-				a := &alerter{cfg: cfg, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now}
+				a := &alerter{cfg: cfg, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now, keepTime: keepTime}
 				a.history = history.New(history.Config{Bus: conn, Bytes: 64 << 20}, quiet)
 				groups, err := a.load()
 				if err != nil {

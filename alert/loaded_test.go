@@ -1,11 +1,14 @@
 package alert
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -194,7 +198,7 @@ func TestChangesFit(t *testing.T) {
 	at := time.Now().UTC().Truncate(time.Second)
 	a := &turn{
 		alerter: &alerter{cfg: Config{Bus: conn}, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now},
-		e:       newEvaluator(nil, nil, nil, 0), lane: lane, tell: func([]*Alert, []*Silence) {},
+		e:       newEvaluator(nil, nil, nil, 0), lane: lane, keeper: keeper{again: at.Add(time.Hour)}, tell: func([]*Alert, []*Silence) {},
 	}
 	summaries := map[string]string{}
 	for i := range 10 {
@@ -231,4 +235,43 @@ func TestStreamsOfEarlierVersion(t *testing.T) {
 	p.wasEvaluated()
 	defer p.run(p.config(bustest.Connect(t, p.server.URL), "a"))()
 	bustest.Eventually(t, func() bool { ids, _ := p.events(); return len(ids) == 2 }, "no alert is told")
+}
+
+// Alerts are told also if what is recorded can't be stored. It is again as soon as it
+// can be.
+func TestRecordedIsFull(t *testing.T) {
+	p := newPast(t)
+	p.wasEvaluated()
+	bustest.Fill(t, p.server.URL, proto.StreamRecorded)
+	conn := bustest.Connect(t, p.server.URL)
+	a := &alerter{cfg: p.config(conn, "a"), log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now, keepTime: time.Second}
+	a.history = history.New(history.Config{Bus: conn, Bytes: 64 << 20}, quiet)
+	var err error
+	if a.groups, err = a.load(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = a.history.Run(ctx) }) // it ends with ctx
+	running.Go(func() {
+		if err := a.work(ctx); ctx.Err() == nil {
+			t.Error(err)
+		}
+	})
+	bustest.Eventually(t, func() bool { ids, _ := p.events(); return len(ids) == 2 }, "no alert is told")
+	cancel()
+	running.Wait()
+	if stored := p.recorded(); len(stored) > 0 {
+		t.Errorf("%d series are stored", len(stored))
+	}
+	bustest.DeleteStream(t, p.server.URL, proto.StreamRecorded)
+	bustest.Provision(t, p.conn, 1, 1)
+	k := keeper{again: time.Now()}
+	if err := k.store(t.Context(), a); !errors.Is(err, errKeepAgain) {
+		t.Errorf("the turn goes on without: %v", err)
+	}
+	bustest.DeleteStream(t, p.server.URL, proto.StreamRecorded)
+	if err := k.store(t.Context(), a); err != nil || time.Until(k.again) < keepAgain-time.Minute {
+		t.Errorf("it is looked again after %s: %v", time.Until(k.again), err)
+	}
 }
