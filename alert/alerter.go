@@ -204,8 +204,9 @@ type turn struct {
 	failing   map[string]bool  // the groups that failed by it
 	tell      func([]*Alert, []*Silence)
 
-	silences   []*Silence // as of the last round; nil before it
-	unreadable string     // what was said of those that can't be read
+	silences      []*Silence // that were read last; nil before any were
+	silencesAgain time.Time  // when to read them again after a failure
+	unreadable    string     // what was said of those that can't be read
 }
 
 // work evaluates until ctx ends, or somebody else does.
