@@ -353,8 +353,8 @@ func (t *turn) next(g *Group) time.Time {
 	earliest := now.Add(-behind - catchUp)
 	last := t.evaluated[g.Key()]
 	switch {
-	case last.After(now):
-		t.log.Warn("clock_was_ahead", "group", g.Name, "evaluated", last)
+	case last.After(now.Add(catchUp)): // else it is waited for
+		t.log.Warn("clock_was_ahead", "group", g.Name, "evaluated", last, "evaluated_again_from", now)
 		last = time.Time{}
 	case !last.IsZero() && last.Before(earliest):
 		t.log.Warn("rounds_left_out", "group", g.Name, "from", last, "to", earliest)
@@ -380,6 +380,9 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 		if next := t.next(g); next.Before(at) {
 			at = next
 		}
+	}
+	if now := t.now(); slices.ContainsFunc(groups, func(g *Group) bool { return t.evaluated[g.Key()].After(now) }) {
+		t.log.Warn("clock_was_ahead", "waits_until", at)
 	}
 	if err := t.await(ctx, at); err != nil {
 		return err
@@ -421,8 +424,10 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 // await waits until it is time to evaluate as of a time, and until everything
 // that ended before is counted, or that takes too long.
 func (t *turn) await(ctx context.Context, at time.Time) error {
-	if err := sleep(ctx, at.Add(behind).Sub(t.now())); err != nil {
-		return err
+	for left := at.Add(behind).Sub(t.now()); left > 0; left = at.Add(behind).Sub(t.now()) {
+		if err := sleep(ctx, min(left, reloadEvery)); err != nil { // the clock may be set
+			return err
+		}
 	}
 	if err := t.loaded(ctx); err != nil { // it may be read again
 		return err

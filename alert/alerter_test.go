@@ -385,6 +385,26 @@ func TestSinks(t *testing.T) {
 	}
 }
 
+// A clock that is set back is waited for, but not for long.
+func TestNextRound(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	g := &Group{Name: "g", Interval: time.Minute}
+	for back, want := range map[time.Duration]time.Time{
+		0:                         now,
+		catchUp - 2*time.Minute:   now,
+		catchUp + 2*time.Minute:   now.Add(-catchUp - 2*time.Minute - behind).Truncate(time.Minute),
+		-catchUp - 10*time.Minute: now.Add(10*time.Minute - behind).Truncate(time.Minute).Add(time.Minute),
+	} {
+		a := &turn{
+			alerter:   &alerter{log: quiet, now: func() time.Time { return now.Add(-back) }},
+			evaluated: map[string]time.Time{g.Key(): now.Add(-time.Minute)},
+		}
+		if got := a.next(g); !got.Equal(want) {
+			t.Errorf("%s back: the next round is of %s, want %s", back, got, want)
+		}
+	}
+}
+
 // Who consumes under a name hears of each change once, across its own lives.
 func TestConsumer(t *testing.T) {
 	p := newPast(t)
