@@ -512,7 +512,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	if _, err := t.lane.Commit(ctx, parts, data, t.number, 0, len(t.changes)); err != nil {
 		return fmt.Errorf("store alerts: %w", err)
 	}
-	t.rules.stored(parts, t.now(), t.log)
+	t.rules.stored(parts, data, t.now(), t.log)
 	for _, c := range t.changes {
 		t.m.changes.WithLabelValues(string(c.State)).Inc()
 		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())

@@ -96,7 +96,7 @@ func TestRulesAreTold(t *testing.T) {
 	}
 }
 
-// They are stored again before the stream's age takes them.
+// They are stored again before the stream's age takes them, or its size.
 func TestRulesStay(t *testing.T) {
 	groups, err := Parse("a.yaml", []byte(slowRule), time.Minute)
 	if err != nil {
@@ -112,12 +112,26 @@ func TestRulesStay(t *testing.T) {
 		}
 		return parts
 	}
-	l.stored(part(now), now, quiet)
+	l.stored(part(now), nil, now, quiet)
 	if l.data == nil || part(now.Add(rulesEvery-time.Second)) != nil {
 		t.Error("they are stored again at once")
 	}
 	if part(now.Add(rulesEvery)) == nil {
 		t.Error("they aren't stored again")
+	}
+	changes := []bus.Part{{Data: make([]byte, rulesEveryBytes/4)}}
+	for range 2 {
+		if part(now) != nil {
+			t.Error("they are stored again, though others are few")
+		}
+		l.stored(changes, changes[0].Data, now, quiet)
+	}
+	if part(now) == nil {
+		t.Error("they aren't stored again after many others")
+	}
+	l.stored(part(now), nil, now, quiet)
+	if part(now) != nil {
+		t.Error("they are stored again at once")
 	}
 	groups[0].Rules[1].For = time.Hour
 	if part(now) == nil {

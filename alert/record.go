@@ -54,13 +54,15 @@ func encodeRecord(r *Record) ([]byte, error) {
 // eventData is a CloudEvent's data.
 type eventData = proto.AlertChange
 
+// eventHeaders is how many bytes a change takes besides its data, at most.
+const eventHeaders = 2 << 10
+
 // events are the changes as messages. If they are too much for a batch, or one for
 // a message, they have no annotations.
 func (t *turn) events() (parts []bus.Part, err error) {
-	const headers = 2 << 10 // bytes that a batch takes of each message besides its data, at most
 	for _, short := range []bool{false, true} {
 		parts = nil
-		size, largest := 2*(proto.MaxMessageBytes+headers), 0 // the record and the rules
+		size, largest := 2*(proto.MaxMessageBytes+eventHeaders), 0 // the record and the rules
 		for _, c := range t.changes {
 			if short {
 				c.Annotations = nil
@@ -70,7 +72,7 @@ func (t *turn) events() (parts []bus.Part, err error) {
 				return nil, err
 			}
 			parts = append(parts, part)
-			size, largest = size+len(part.Data)+headers, max(largest, len(part.Data))
+			size, largest = size+len(part.Data)+eventHeaders, max(largest, len(part.Data))
 		}
 		if size <= proto.MaxBatchBytes && largest <= proto.MaxMessageBytes {
 			break
