@@ -224,6 +224,7 @@ func (a *alerter) work(ctx context.Context) error {
 	defer func() {
 		stop()
 		sinks.Wait() //nolint:errcheck // they return nothing
+		a.m.notRecorded.Set(0)
 	}()
 	t.tell = a.startSinks(ctx, &sinks, lane.Epoch())
 	a.mu.Lock()

@@ -68,7 +68,6 @@ func (k *keeper) open(ctx context.Context, a *alerter) error {
 		return nil
 	}
 	k.lane = lane
-	a.m.notRecorded.Set(0)
 	return nil
 }
 
