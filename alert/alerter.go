@@ -78,7 +78,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if cfg.Resend == 0 {
 		cfg.Resend = DefaultResend
 	}
-	a := &alerter{cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now, history: cfg.History}
+	a := &alerter{cfg: cfg, log: log, m: newMetrics(cfg.Registry), now: time.Now, keepTime: keepTime, history: cfg.History}
 	if a.history == nil {
 		a.history = history.New(history.Config{Bus: cfg.Bus, Bytes: cfg.HistoryBytes, Keep: HistoryKeep}, log)
 	}
@@ -111,6 +111,8 @@ type alerter struct {
 	m       *metrics
 	now     func() time.Time
 	history *history.History
+
+	keepTime time.Duration // how long alerts wait for WEIR_RECORDED
 
 	mu     sync.Mutex
 	groups []*Group // as the files are now
@@ -202,8 +204,9 @@ type turn struct {
 	failing   map[string]bool  // the groups that failed by it
 	tell      func([]*Alert, []*Silence)
 
-	silences   []*Silence // as of the last round; nil before it
-	unreadable string     // what was said of those that can't be read
+	silences      []*Silence // that were read last; nil before any were
+	silencesAgain time.Time  // when to read them again after a failure
+	unreadable    string     // what was said of those that can't be read
 }
 
 // work evaluates until ctx ends, or somebody else does.
@@ -221,18 +224,19 @@ func (a *alerter) work(ctx context.Context) error {
 	defer func() {
 		stop()
 		sinks.Wait() //nolint:errcheck // they return nothing
+		a.m.notRecorded.Set(0)
 	}()
 	t.tell = a.startSinks(ctx, &sinks, lane.Epoch())
 	a.mu.Lock()
 	groups := a.groups
 	a.mu.Unlock()
-	if err := t.keeper.open(ctx, a); err != nil {
-		return err
-	}
 	if err := t.restore(lane.Last(), groups); err != nil {
 		return err
 	}
 	t.tell(sorted(t.e.alerts), nil) // before anything that takes long: whoever hears nothing takes them for over
+	if err := t.keeper.open(ctx, a); err != nil {
+		return err
+	}
 	if err := t.rules.read(ctx, a.cfg.Bus, a.now(), a.log); err != nil {
 		return err
 	}
@@ -242,6 +246,7 @@ func (a *alerter) work(ctx context.Context) error {
 	if err := t.recall(ctx, groups); err != nil {
 		return err
 	}
+	t.showRestored()
 	var looked []*Group
 	for {
 		a.mu.Lock()
@@ -305,15 +310,19 @@ func (t *turn) restore(last *bus.Message, groups []*Group) error {
 	for _, of := range record.Alerts {
 		alert := newAlert(*of)
 		t.e.alerts[alert.key()] = alert
-		if alert.State != Resolved && t.keeper.lane == nil {
-			if err := t.e.show(alert, nil, record.Time); err != nil {
-				return err
-			}
-		}
 	}
 	t.drop(groups)
 	t.log.Info("alerts_restored", "alerts", len(t.e.alerts), "time", record.Time)
 	return nil
+}
+
+// showRestored has rules see the alerts that there were, if the stream doesn't say.
+func (t *turn) showRestored() {
+	for _, alert := range t.e.alerts {
+		if alert.State != Resolved && t.keeper.lane == nil {
+			_ = t.e.show(alert, nil, t.stored) // there is no room for them then
+		}
+	}
 }
 
 // drop ends the alerts of rules that are no more, and forgets them in time.
@@ -345,8 +354,8 @@ func (t *turn) next(g *Group) time.Time {
 	earliest := now.Add(-behind - catchUp)
 	last := t.evaluated[g.Key()]
 	switch {
-	case last.After(now):
-		t.log.Warn("clock_was_ahead", "group", g.Name, "evaluated", last)
+	case last.After(now.Add(catchUp)): // else it is waited for
+		t.log.Warn("clock_was_ahead", "group", g.Name, "evaluated", last, "evaluated_again_from", now)
 		last = time.Time{}
 	case !last.IsZero() && last.Before(earliest):
 		t.log.Warn("rounds_left_out", "group", g.Name, "from", last, "to", earliest)
@@ -372,6 +381,9 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 		if next := t.next(g); next.Before(at) {
 			at = next
 		}
+	}
+	if now := t.now(); slices.ContainsFunc(groups, func(g *Group) bool { return t.evaluated[g.Key()].After(now) }) {
+		t.log.Warn("clock_was_ahead", "waits_until", at)
 	}
 	if err := t.await(ctx, at); err != nil {
 		return err
@@ -413,8 +425,10 @@ func (t *turn) round(ctx context.Context, groups []*Group) error {
 // await waits until it is time to evaluate as of a time, and until everything
 // that ended before is counted, or that takes too long.
 func (t *turn) await(ctx context.Context, at time.Time) error {
-	if err := sleep(ctx, at.Add(behind).Sub(t.now())); err != nil {
-		return err
+	for left := at.Add(behind).Sub(t.now()); left > 0; left = at.Add(behind).Sub(t.now()) {
+		if err := sleep(ctx, min(left, reloadEvery)); err != nil { // the clock may be set
+			return err
+		}
 	}
 	if err := t.loaded(ctx); err != nil { // it may be read again
 		return err
@@ -449,7 +463,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // store commits changes together with all that is known, if there is something
 // new or it is time. What was recorded comes first.
 func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
-	if err := t.keeper.store(ctx); err != nil {
+	if err := t.keeper.store(ctx, t.alerter); err != nil {
 		return err
 	}
 	t.e.forget()
@@ -490,18 +504,16 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	if t.cluster == "" && len(t.changes) > 0 {
 		t.cluster = t.clusterName(ctx)
 	}
-	for i := range t.changes {
-		part, err := t.changes[i].event(t.cluster, t.cfg.ExternalLabels, t.cfg.Page)
-		if err != nil {
-			return fmt.Errorf("%w: %w", bus.ErrStop, err)
-		}
-		parts = append(parts, part)
+	events, err := t.events()
+	if err != nil {
+		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
+	parts = append(parts, events...)
 	t.number++
 	if _, err := t.lane.Commit(ctx, parts, data, t.number, 0, len(t.changes)); err != nil {
 		return fmt.Errorf("store alerts: %w", err)
 	}
-	t.rules.stored(parts, t.now(), t.log)
+	t.rules.stored(parts, data, t.now(), t.log)
 	for _, c := range t.changes {
 		t.m.changes.WithLabelValues(string(c.State)).Inc()
 		t.log.Info("alert", "name", c.Labels[labels.AlertName], "state", c.State, "labels", c.labels.String())

@@ -277,7 +277,7 @@ func TestEndedAnywhere(t *testing.T) {
 				life, end := context.WithTimeout(ctx, rand.N(800*time.Millisecond))
 				cfg := p.config(conn, fmt.Sprint(i))
 				cfg.Alertmanagers = []*url.URL{{Scheme: "http", Host: "127.0.0.1:1"}} // it must not keep a rival from ending
-				a := &alerter{cfg: cfg, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now}
+				a := &alerter{cfg: cfg, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now, keepTime: keepTime}
 				a.history = history.New(history.Config{Bus: conn, Bytes: 64 << 20}, quiet)
 				groups, err := a.load()
 				if err != nil {
@@ -381,6 +381,26 @@ func TestSinks(t *testing.T) {
 	for _, a := range told {
 		if a.Labels["alertname"] != "Slow" || a.StartsAt.IsZero() || a.EndsAt.IsZero() || a.GeneratorURL == "" {
 			t.Errorf("%+v", a)
+		}
+	}
+}
+
+// A clock that is set back is waited for, but not for long.
+func TestNextRound(t *testing.T) {
+	now := time.Now().Truncate(time.Minute)
+	g := &Group{Name: "g", Interval: time.Minute}
+	for back, want := range map[time.Duration]time.Time{
+		0:                         now,
+		catchUp - 2*time.Minute:   now,
+		catchUp + 2*time.Minute:   now.Add(-catchUp - 2*time.Minute - behind).Truncate(time.Minute),
+		-catchUp - 10*time.Minute: now.Add(10*time.Minute - behind).Truncate(time.Minute).Add(time.Minute),
+	} {
+		a := &turn{
+			alerter:   &alerter{log: quiet, now: func() time.Time { return now.Add(-back) }},
+			evaluated: map[string]time.Time{g.Key(): now.Add(-time.Minute)},
+		}
+		if got := a.next(g); !got.Equal(want) {
+			t.Errorf("%s back: the next round is of %s, want %s", back, got, want)
 		}
 	}
 }

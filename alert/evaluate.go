@@ -22,7 +22,11 @@ import (
 )
 
 const (
-	maxAlerts = 500  // of all rules together: all may change at once, and fit into a batch, their record into a message
+	// maxAlerts is how many alerts all rules have together: in one round as many may
+	// be over and as many others begin, and all that fits into a batch beside the
+	// record, the rules, and a few more of an earlier version. Their record fits into
+	// a message.
+	maxAlerts = 490
 	maxLabels = 1024 // bytes of an alert's labels
 	maxText   = 1024 // bytes of an annotation
 

@@ -10,14 +10,18 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// rulesEvery is how often rules are stored that haven't changed: well before the
-// stream's age takes them.
-const rulesEvery = 6 * time.Hour
+// Rules that haven't changed are stored again after a while, and after so many bytes
+// of others: well before the stream's age, or its 64 MiB, takes them.
+const (
+	rulesEvery      = 6 * time.Hour
+	rulesEveryBytes = 16 << 20
+)
 
 // loadedRules is what the stream says of the rules.
 type loadedRules struct {
 	data []byte    // the last message, nil if there is none of Weir's
 	at   time.Time // when it was stored
+	more int       // bytes that this turn stored since
 
 	leftOut int // groups there was no room for
 
@@ -49,18 +53,22 @@ func (l *loadedRules) part(groups []*Group, now time.Time) ([]bus.Part, error) {
 	}
 	data, leftOut, err := encodeRules(groups)
 	l.leftOut = leftOut
-	if err != nil || bytes.Equal(data, l.data) && now.Sub(l.at) < rulesEvery {
+	if err != nil || bytes.Equal(data, l.data) && now.Sub(l.at) < rulesEvery && l.more < rulesEveryBytes {
 		return nil, err
 	}
 	return []bus.Part{{Subject: proto.SubjectAlertRules, Data: data}}, nil
 }
 
-// stored takes note of the parts of a batch.
-func (l *loadedRules) stored(parts []bus.Part, now time.Time, log *slog.Logger) {
+// stored takes note of a batch.
+func (l *loadedRules) stored(parts []bus.Part, record []byte, now time.Time, log *slog.Logger) {
+	l.more += len(record)
+	for i := range parts {
+		l.more += len(parts[i].Data) + eventHeaders
+	}
 	if len(parts) == 0 || parts[0].Subject != proto.SubjectAlertRules {
 		return
 	}
-	l.data, l.at = parts[0].Data, now
+	l.data, l.at, l.more = parts[0].Data, now, 0
 	if l.leftOut > 0 {
 		log.Warn("rules_not_all_told", "subject", proto.SubjectAlertRules, "groups_left_out", l.leftOut)
 	}

@@ -1,16 +1,22 @@
 package alert
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -90,7 +96,7 @@ func TestRulesAreTold(t *testing.T) {
 	}
 }
 
-// They are stored again before the stream's age takes them.
+// They are stored again before the stream's age takes them, or its size.
 func TestRulesStay(t *testing.T) {
 	groups, err := Parse("a.yaml", []byte(slowRule), time.Minute)
 	if err != nil {
@@ -106,12 +112,26 @@ func TestRulesStay(t *testing.T) {
 		}
 		return parts
 	}
-	l.stored(part(now), now, quiet)
+	l.stored(part(now), nil, now, quiet)
 	if l.data == nil || part(now.Add(rulesEvery-time.Second)) != nil {
 		t.Error("they are stored again at once")
 	}
 	if part(now.Add(rulesEvery)) == nil {
 		t.Error("they aren't stored again")
+	}
+	changes := []bus.Part{{Data: make([]byte, rulesEveryBytes/4)}}
+	for range 2 {
+		if part(now) != nil {
+			t.Error("they are stored again, though others are few")
+		}
+		l.stored(changes, changes[0].Data, now, quiet)
+	}
+	if part(now) == nil {
+		t.Error("they aren't stored again after many others")
+	}
+	l.stored(part(now), nil, now, quiet)
+	if part(now) != nil {
+		t.Error("they are stored again at once")
 	}
 	groups[0].Rules[1].For = time.Hour
 	if part(now) == nil {
@@ -175,6 +195,49 @@ func TestRecordFits(t *testing.T) {
 	}
 }
 
+// All alerts that there may be are over in one round, and as many others begin,
+// with whatever annotations: it is one batch.
+func TestChangesFit(t *testing.T) {
+	server := bustest.Start(t)
+	conn := bustest.Connect(t, server.URL)
+	bustest.Provision(t, conn, 1, 1)
+	lane, err := conn.OpenLane(t.Context(), bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit, Input: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups, err := Parse("a.yaml", []byte(slowRule), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UTC().Truncate(time.Second)
+	a := &turn{
+		alerter: &alerter{cfg: Config{Bus: conn}, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now},
+		e:       newEvaluator(nil, nil, nil, 0), lane: lane, keeper: keeper{again: at.Add(time.Hour)}, tell: func([]*Alert, []*Silence) {},
+	}
+	summaries := map[string]string{}
+	for i := range 10 {
+		summaries[strconv.Itoa(i)] = strings.Repeat("s", maxText)
+	}
+	for i := range 2 * maxAlerts {
+		of := newAlert(proto.Alert{
+			Group: groups[0].Key(), Rule: "Slow", State: Firing, ActiveAt: at, FiredAt: at, Annotations: summaries,
+			Labels: map[string]string{"alertname": "Slow", "n": strconv.Itoa(i), "x": strings.Repeat("x", maxLabels-40)},
+		})
+		if i < maxAlerts {
+			of.State, of.ResolvedAt = Resolved, at
+		}
+		a.e.alerts[of.key()] = of
+		a.changes = append(a.changes, Change{Alert: *of, At: at})
+	}
+	if err := a.store(t.Context(), at, groups); err != nil {
+		t.Fatal(err)
+	}
+	stored := bustest.ReadStored(t, server.URL, proto.StreamAlerts)
+	if len(stored) != 2*maxAlerts+2 {
+		t.Errorf("%d messages are stored", len(stored))
+	}
+}
+
 // In an install of an earlier version, whose streams are as they were, alerts are
 // told all the same.
 func TestStreamsOfEarlierVersion(t *testing.T) {
@@ -186,4 +249,43 @@ func TestStreamsOfEarlierVersion(t *testing.T) {
 	p.wasEvaluated()
 	defer p.run(p.config(bustest.Connect(t, p.server.URL), "a"))()
 	bustest.Eventually(t, func() bool { ids, _ := p.events(); return len(ids) == 2 }, "no alert is told")
+}
+
+// Alerts are told also if what is recorded can't be stored. It is again as soon as it
+// can be.
+func TestRecordedIsFull(t *testing.T) {
+	p := newPast(t)
+	p.wasEvaluated()
+	bustest.Fill(t, p.server.URL, proto.StreamRecorded)
+	conn := bustest.Connect(t, p.server.URL)
+	a := &alerter{cfg: p.config(conn, "a"), log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now, keepTime: time.Second}
+	a.history = history.New(history.Config{Bus: conn, Bytes: 64 << 20}, quiet)
+	var err error
+	if a.groups, err = a.load(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = a.history.Run(ctx) }) // it ends with ctx
+	running.Go(func() {
+		if err := a.work(ctx); ctx.Err() == nil {
+			t.Error(err)
+		}
+	})
+	bustest.Eventually(t, func() bool { ids, _ := p.events(); return len(ids) == 2 }, "no alert is told")
+	cancel()
+	running.Wait()
+	if stored := p.recorded(); len(stored) > 0 {
+		t.Errorf("%d series are stored", len(stored))
+	}
+	bustest.DeleteStream(t, p.server.URL, proto.StreamRecorded)
+	bustest.Provision(t, p.conn, 1, 1)
+	k := keeper{again: time.Now()}
+	if err := k.store(t.Context(), a); !errors.Is(err, errKeepAgain) {
+		t.Errorf("the turn goes on without: %v", err)
+	}
+	bustest.DeleteStream(t, p.server.URL, proto.StreamRecorded)
+	if err := k.store(t.Context(), a); err != nil || time.Until(k.again) < keepAgain-time.Minute {
+		t.Errorf("it is looked again after %s: %v", time.Until(k.again), err)
+	}
 }

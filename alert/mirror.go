@@ -13,13 +13,18 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
+// gossip is how long Alertmanagers of a cluster may take to tell each other of a
+// silence: they do every 200 ms.
+const gossip = time.Second
+
 // mirror has an Alertmanager know the silences that there are here.
 type mirror struct {
 	*alerter
-	url   *url.URL
-	shown string // the silences that it was shown last
-	at    time.Time
-	said  string
+	url    *url.URL
+	adding chan struct{} // a place for the one that adds silences: of a cluster only the first adds them
+	shown  string        // the silences that it was shown last
+	at     time.Time
+	said   string
 }
 
 // amSilence is a silence as Alertmanager's API v2 has it.
@@ -54,7 +59,9 @@ func (m *mirror) show(ctx context.Context, all []*Silence) {
 	if text == m.shown && (text == "" || now.Sub(m.at) < m.cfg.Resend) {
 		return
 	}
-	if err := m.send(ctx, all, now); err != nil {
+	limited, cancel := context.WithTimeout(ctx, sinkTime) // alerts come after it
+	defer cancel()
+	if err := m.send(limited, all, now); err != nil {
 		if err.Error() != m.said {
 			m.log.Warn("alertmanager_not_told_of_silences", "url", m.url.Redacted(), "error", err)
 		}
@@ -64,16 +71,74 @@ func (m *mirror) show(ctx context.Context, all []*Silence) {
 	m.shown, m.at, m.said = text, now, ""
 }
 
-// send adds the silences that it doesn't know, and ends those of ours that have
-// ended. One that somebody ended there stays ended.
+// send ends those of ours that have ended, and adds the silences that it doesn't
+// know. One that somebody ended there stays ended.
 func (m *mirror) send(ctx context.Context, all []*Silence, now time.Time) (failed error) {
-	data, err := request(ctx, http.MethodGet, m.url.JoinPath("api/v2/silences").String(), nil, nil)
+	known, err := m.known(ctx)
 	if err != nil {
 		return err
 	}
+	missing := false
+	for _, s := range all {
+		if s.EndsAt.After(now) {
+			missing = missing || len(known[s.ID]) == 0
+			continue
+		}
+		for _, old := range known[s.ID] {
+			if old.Status["state"] != "expired" {
+				_, err := request(ctx, http.MethodDelete, m.url.JoinPath("api/v2/silence", old.ID).String(), nil, nil)
+				if failed = errors.Join(failed, err); !answered(err) {
+					return failed
+				}
+			}
+		}
+	}
+	if missing {
+		failed = errors.Join(failed, m.add(ctx, all, now))
+	}
+	return failed
+}
+
+// add adds the silences that it doesn't know, also when those had time to come that
+// another one of its cluster was told of last.
+func (m *mirror) add(ctx context.Context, all []*Silence, now time.Time) (failed error) {
+	select {
+	case m.adding <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() {
+		time.AfterFunc(gossip, func() { <-m.adding })
+	}()
+	known, err := m.known(ctx)
+	if err != nil {
+		return err
+	}
+	name := "alertmanager " + m.url.Redacted()
+	for _, s := range all {
+		if !s.EndsAt.After(now) || len(known[s.ID]) > 0 {
+			continue
+		}
+		data, err := json.Marshal(s.am())
+		if err == nil {
+			err = m.post(ctx, name, m.url.JoinPath("api/v2/silences").String(), nil, data)
+		}
+		if failed = errors.Join(failed, err); !answered(err) {
+			return failed
+		}
+	}
+	return failed
+}
+
+// known are the silences that it has of ours, also ended ones, by our IDs.
+func (m *mirror) known(ctx context.Context) (map[string][]amSilence, error) {
+	data, err := request(ctx, http.MethodGet, m.url.JoinPath("api/v2/silences").String(), nil, nil)
+	if err != nil {
+		return nil, err
+	}
 	var there []amSilence
 	if err := json.Unmarshal(data, &there); err != nil {
-		return fmt.Errorf("read its silences: %w", err)
+		return nil, fmt.Errorf("read its silences: %w", err)
 	}
 	known := map[string][]amSilence{}
 	for _, s := range there {
@@ -81,27 +146,13 @@ func (m *mirror) send(ctx context.Context, all []*Silence, now time.Time) (faile
 			known[own[1]] = append(known[own[1]], s)
 		}
 	}
-	name := "alertmanager " + m.url.Redacted()
-	for _, s := range all {
-		if s.EndsAt.After(now) {
-			if len(known[s.ID]) > 0 {
-				continue
-			}
-			data, err := json.Marshal(s.am())
-			if err == nil {
-				err = m.post(ctx, name, m.url.JoinPath("api/v2/silences").String(), nil, data)
-			}
-			failed = errors.Join(failed, err)
-			continue
-		}
-		for _, old := range known[s.ID] {
-			if old.Status["state"] != "expired" {
-				_, err := request(ctx, http.MethodDelete, m.url.JoinPath("api/v2/silence", old.ID).String(), nil, nil)
-				failed = errors.Join(failed, err)
-			}
-		}
-	}
-	return failed
+	return known, nil
+}
+
+// answered reports whether there was an answer, if an error.
+func answered(err error) bool {
+	var status *statusError
+	return err == nil || errors.As(err, &status)
 }
 
 // am is a silence for an Alertmanager.

@@ -54,6 +54,33 @@ func encodeRecord(r *Record) ([]byte, error) {
 // eventData is a CloudEvent's data.
 type eventData = proto.AlertChange
 
+// eventHeaders is how many bytes a change takes besides its data, at most.
+const eventHeaders = 2 << 10
+
+// events are the changes as messages. If they are too much for a batch, or one for
+// a message, they have no annotations.
+func (t *turn) events() (parts []bus.Part, err error) {
+	for _, short := range []bool{false, true} {
+		parts = nil
+		size, largest := 2*(proto.MaxMessageBytes+eventHeaders), 0 // the record and the rules
+		for _, c := range t.changes {
+			if short {
+				c.Annotations = nil
+			}
+			part, err := c.event(t.cluster, t.cfg.ExternalLabels, t.cfg.Page)
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, part)
+			size, largest = size+len(part.Data)+eventHeaders, max(largest, len(part.Data))
+		}
+		if size <= proto.MaxBatchBytes && largest <= proto.MaxMessageBytes {
+			break
+		}
+	}
+	return parts, nil
+}
+
 // event is a change as a CloudEvent in NATS's binary mode: its attributes are
 // headers, its data is JSON. The same change has the same id, whoever finds it.
 func (c *Change) event(cluster string, external map[string]string, page *url.URL) (bus.Part, error) {

@@ -22,17 +22,25 @@ const (
 	// values: it fits into a batch.
 	maxRecorded = 4 << 20
 
-	// keepTime is how long storing what was recorded may take. Then a new turn finds
-	// out whether there is such a stream.
+	// keepTime is how long alerts wait for WEIR_RECORDED. Then the turn goes on
+	// without storing what is recorded.
 	keepTime = 30 * time.Second
+	// keepAgain is how long after that it is tried again, and keepLook how long alerts
+	// wait for that.
+	keepAgain = 5 * time.Minute
+	keepLook  = 5 * time.Second
 )
+
+// errKeepAgain ends a turn: the next one reads what is stored, and goes on from there.
+var errKeepAgain = errors.New("what is recorded can be stored again")
 
 // keeper stores what rules record in WEIR_RECORDED, round by round, and brings it
 // back. A round is stored before the record of the round in WEIR_ALERTS: whoever
 // takes over finds there what the rounds recorded that he evaluates once more, and
 // takes that for their rules' values.
 type keeper struct {
-	lane   *bus.Lane // nil if there is no such stream: then only this alerter knows what is recorded
+	lane   *bus.Lane // nil if it can't be stored: then only this alerter knows what is recorded
+	again  time.Time // when to try again then
 	number uint64    // of the last batch within the lane's epoch
 	units  [][]bus.Part
 
@@ -48,19 +56,36 @@ type round struct {
 
 func ruleKey(group, rule string) string { return group + "\x00" + rule }
 
-// open opens the lane.
+// open opens the lane, or goes on without it.
 func (k *keeper) open(ctx context.Context, a *alerter) error {
 	k.ahead, k.newest = map[string]map[int64]*round{}, map[string]time.Time{}
-	_, err := a.cfg.Bus.StreamInfo(ctx, proto.StreamRecorded)
-	var denied *bus.DeniedError
-	if errors.Is(err, bus.ErrNoStream) || errors.As(err, &denied) {
-		a.log.Warn("recorded_series_not_stored", "stream", proto.StreamRecorded, "error", err)
+	lane, err := a.openRecorded(ctx, a.keepTime)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		k.without(a, err)
 		return nil
 	}
-	if err == nil {
-		k.lane, err = a.cfg.Bus.OpenLane(ctx, bus.LaneConfig{Stream: proto.StreamRecorded, Subject: proto.SubjectRecordedCommit, Input: true})
+	k.lane = lane
+	return nil
+}
+
+func (a *alerter) openRecorded(ctx context.Context, limit time.Duration) (*bus.Lane, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if _, err := a.cfg.Bus.StreamInfo(ctx, proto.StreamRecorded); err != nil {
+		return nil, err
 	}
-	return err
+	return a.cfg.Bus.OpenLane(ctx, bus.LaneConfig{Stream: proto.StreamRecorded, Subject: proto.SubjectRecordedCommit, Input: true})
+}
+
+// without has the turn go on without storing what is recorded: alerts are told all
+// the same.
+func (k *keeper) without(a *alerter, err error) {
+	k.lane, k.units, k.again = nil, nil, a.now().Add(keepAgain)
+	a.m.notRecorded.Set(1)
+	a.log.Warn("recorded_series_not_stored", "stream", proto.StreamRecorded, "again_after", keepAgain.String(), "error", err)
 }
 
 // recall reads what was recorded before: what comes before the next round of its
@@ -74,8 +99,13 @@ func (t *turn) recall(ctx context.Context, groups []*Group) error {
 	for _, g := range groups {
 		next[g.Key()] = t.next(g).UnixNano()
 	}
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	nothing := time.AfterFunc(t.keepTime, cancel)
+	defer nothing.Stop()
 	messages, refused := 0, 0
-	err := recorded.Read(ctx, t.cfg.Bus, recorded.ReadConfig{Since: started.Add(-recorded.Kept)}, func(_ *bus.Message, m *proto.Recorded, samples []recorded.Sample, err error) bool {
+	err := recorded.Read(limited, t.cfg.Bus, recorded.ReadConfig{Since: started.Add(-recorded.Kept)}, func(_ *bus.Message, m *proto.Recorded, samples []recorded.Sample, err error) bool {
+		nothing.Reset(t.keepTime)
 		if err != nil {
 			t.log.Warn("message_skipped", "error", err)
 			return true
@@ -102,8 +132,13 @@ func (t *turn) recall(ctx context.Context, groups []*Group) error {
 		}
 		return true
 	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
-		return err
+		t.keeper.ahead = map[string]map[int64]*round{} // rounds may be there in part
+		t.keeper.without(t.alerter, err)
+		return nil
 	}
 	t.log.Info("recorded_series_read", "messages", messages, "series", t.e.memory.State().Series, "refused", refused, "took", t.now().Sub(started).Round(time.Millisecond).String())
 	return nil
@@ -189,9 +224,16 @@ func (t *turn) end(there map[[2]string]bool) {
 }
 
 // store stores what there is, in batches: what a group gave at a time is stored
-// as a whole or not at all.
-func (k *keeper) store(ctx context.Context) error {
+// as a whole or not at all. If it can't be stored the turn goes on without, and ends
+// when it can be again.
+func (k *keeper) store(ctx context.Context, a *alerter) error {
 	const perMessage = 1024 // bytes that a batch takes besides a message's own, at most
+	if k.lane == nil && !a.now().Before(k.again) {
+		if _, err := a.openRecorded(ctx, keepLook); err == nil {
+			return errKeepAgain
+		}
+		k.again = a.now().Add(keepAgain)
+	}
 	for len(k.units) > 0 {
 		var parts []bus.Part
 		n, size := 0, perMessage
@@ -205,12 +247,16 @@ func (k *keeper) store(ctx context.Context) error {
 			parts = append(parts, unit...)
 			n++
 		}
-		limited, cancel := context.WithTimeout(ctx, keepTime)
+		limited, cancel := context.WithTimeout(ctx, a.keepTime)
 		k.number++
 		_, err := k.lane.Commit(limited, parts, nil, k.number, 0, len(parts))
 		cancel()
-		if err != nil {
+		if errors.Is(err, bus.ErrRival) || ctx.Err() != nil {
 			return fmt.Errorf("store what was recorded: %w", err)
+		}
+		if err != nil {
+			k.without(a, err)
+			return nil
 		}
 		k.units = k.units[n:]
 	}
@@ -257,7 +303,7 @@ func (t *turn) look(ctx context.Context, groups []*Group) error {
 			}
 		}
 	}
-	return t.keeper.store(ctx)
+	return t.keeper.store(ctx, t.alerter)
 }
 
 // samplesByTime are samples by their times, unix milliseconds.

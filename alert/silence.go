@@ -32,6 +32,11 @@ const (
 	// keepByHand is how much longer one is kept that is ended by hand: an
 	// Alertmanager may be away.
 	keepByHand = 24 * time.Hour
+
+	// silencesTime is how long a round waits for silences, and silencesAgain how long
+	// after that others do.
+	silencesTime  = 5 * time.Second
+	silencesAgain = 30 * time.Second
 )
 
 // Silence keeps webhooks from hearing of some alerts for a while. It is a value
@@ -215,23 +220,15 @@ func Silences(ctx context.Context, c *bus.Conn) (all []*Silence, unreadable, err
 // it fires still. What is decided is stored with the changes: it holds, whoever
 // goes on.
 func (t *turn) silence(ctx context.Context, at time.Time) error {
-	all, unreadable, err := Silences(ctx, t.cfg.Bus)
-	var denied *bus.DeniedError
-	switch {
-	case errors.Is(err, bus.ErrNoStream), errors.As(err, &denied): // of an earlier version, until `weir provision`
-		unreadable = err
-	case err != nil:
+	if err := t.readSilences(ctx); err != nil {
 		return err
 	}
-	if said := fmt.Sprint(unreadable); said != t.unreadable {
-		if t.unreadable = said; unreadable != nil {
-			t.log.Warn("silences_not_read", "error", unreadable)
-		}
-	}
-	t.silences = all
 	for _, a := range t.e.alerts {
+		if t.silences == nil { // none were ever read: it is as silenced as the record says
+			break
+		}
 		a.SilencedBy = nil
-		for _, s := range all {
+		for _, s := range t.silences {
 			if a.State != Resolved && at.Before(s.EndsAt) && s.matches(withExternal(a.Labels, t.cfg.ExternalLabels)) {
 				a.SilencedBy = append(a.SilencedBy, s.ID)
 			}
@@ -251,6 +248,36 @@ func (t *turn) silence(ctx context.Context, at time.Time) error {
 		if a.State == Firing && a.Untold && len(a.SilencedBy) == 0 && !changed[a.key()] {
 			a.Untold = false
 			t.changes = append(t.changes, Change{Alert: *a, At: at, Unsilenced: true})
+		}
+	}
+	return nil
+}
+
+// readSilences reads what silences there are. If that fails, or takes long, those of
+// the last round count until they end, and it is tried again after a while.
+func (t *turn) readSilences(ctx context.Context) error {
+	if t.now().Before(t.silencesAgain) {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, silencesTime)
+	defer cancel()
+	all, unreadable, err := Silences(limited, t.cfg.Bus)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var denied *bus.DeniedError
+	switch {
+	case err == nil:
+		t.silences = append([]*Silence{}, all...) // not nil
+	case t.silences == nil && (errors.Is(err, bus.ErrNoStream) || errors.As(err, &denied)): // of an earlier version, until `weir provision`
+		t.silences = []*Silence{}
+	}
+	if err != nil {
+		unreadable, t.silencesAgain = err, t.now().Add(silencesAgain)
+	}
+	if said := fmt.Sprint(unreadable); said != t.unreadable {
+		if t.unreadable = said; unreadable != nil {
+			t.log.Warn("silences_not_read", "error", unreadable)
 		}
 	}
 	return nil

@@ -45,11 +45,12 @@ type Webhook struct {
 // alerts and silences there are.
 func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group, epoch proto.Epoch) (tell func([]*Alert, []*Silence)) {
 	var all []*mailbox
+	adding := make(chan struct{}, 1)
 	for _, to := range a.cfg.Alertmanagers {
 		box := newMailbox()
 		all = append(all, box)
 		g.Go(func() error {
-			a.alertmanager(ctx, to, box, epoch)
+			a.alertmanager(ctx, &mirror{alerter: a, url: to, adding: adding}, box, epoch)
 			return nil
 		})
 	}
@@ -133,10 +134,10 @@ type amAlert struct {
 // alertmanager tells one of all alerts that fire, and of those that are over: at
 // once when there is a change, and now and then, as what it isn't told of again
 // is over for it.
-func (a *alerter) alertmanager(ctx context.Context, to *url.URL, box *mailbox, epoch proto.Epoch) {
+func (a *alerter) alertmanager(ctx context.Context, m *mirror, box *mailbox, epoch proto.Epoch) {
+	to := m.url
 	api := to.JoinPath("api/v2/alerts").String()
 	name := "alertmanager " + to.Redacted()
-	m := mirror{alerter: a, url: to}
 	again := func(err error) bool { // after a while; false if ctx ends
 		a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
 		box.again()

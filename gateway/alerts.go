@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -36,7 +37,7 @@ type alerts struct {
 	rules     *proto.AlertRules  // nil as above
 	rulesRead int                // how often there were others
 	episodes  map[episodeKey]*episode
-	forgotten int
+	forgotten forgotten
 	problem   string // why nothing can be read, "" if it can
 	changed   chan struct{}
 	changes   uint64
@@ -47,6 +48,33 @@ type episode struct {
 	proto.AlertChange           // the last that was said of it
 	from              time.Time // when it began
 	to                time.Time // when it was over; zero while it fires
+}
+
+// forgotten is episodes that there was no room for, of one day at most.
+type forgotten struct {
+	count int
+	until time.Time // the last that is known of any
+}
+
+// add counts one more. Nobody asks of it and of those of another day at once.
+func (f *forgotten) add(e *episode) {
+	if e.from.Sub(f.until) > alertsKept {
+		f.count = 0
+	}
+	f.count++
+	for _, t := range []time.Time{e.from, e.to} {
+		if t.After(f.until) {
+			f.until = t
+		}
+	}
+}
+
+// since is how many may have a part in what follows a time.
+func (f forgotten) since(from time.Time) int {
+	if f.until.Before(from) {
+		return 0
+	}
+	return f.count
 }
 
 // episodeKey is what an alert's two changes share.
@@ -69,7 +97,7 @@ func newAlerts(c *bus.Conn, log *slog.Logger) *alerts {
 func (a *alerts) reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.record, a.rules, a.episodes, a.forgotten = nil, nil, map[episodeKey]*episode{}, 0
+	a.record, a.rules, a.episodes, a.forgotten = nil, nil, map[episodeKey]*episode{}, forgotten{}
 	a.notify()
 }
 
@@ -95,9 +123,11 @@ func (a *alerts) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !errors.Is(err, bus.ErrNoStream) { // an earlier version's, which has no alerts
+		if errors.Is(err, bus.ErrNoStream) { // an earlier version's, which has no alerts
+			a.say("")
+		} else {
 			a.log.Warn("reading_failed", "stream", proto.StreamAlerts, "error", err)
-			a.say(err)
+			a.say(err.Error())
 		}
 		select {
 		case <-time.After(alertsRetry):
@@ -107,18 +137,21 @@ func (a *alerts) run(ctx context.Context) error {
 	}
 }
 
-func (a *alerts) say(err error) {
+// say notes why nothing can be read, "" if it can.
+func (a *alerts) say(problem string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.problem = err.Error()
-	a.notify()
+	if a.problem != problem {
+		a.problem = problem
+		a.notify()
+	}
 }
 
 // read follows all that is said. What no alerter said can't hide what one did:
 // of the record and the rules all there are is read, not the last alone.
 func (a *alerts) read(ctx context.Context) error {
 	r, err := a.bus.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules},
+		Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectsAlert, proto.SubjectAlertCommit, proto.SubjectAlertRules}, StopAtEnd: true,
 	})
 	if err != nil {
 		return err
@@ -126,6 +159,11 @@ func (a *alerts) read(ctx context.Context) error {
 	defer r.Close()
 	for {
 		m, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			a.say("")
+			r.Follow()
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -159,7 +197,6 @@ func (a *alerts) take(m *bus.Message) error {
 		}
 		a.add(c)
 	}
-	a.problem = ""
 	a.notify()
 	return nil
 }
@@ -181,7 +218,7 @@ func (a *alerts) add(c *proto.AlertChange) {
 	if len(a.episodes) > maxEpisodes {
 		oldest := slices.MinFunc(slices.Collect(maps.Values(a.episodes)), func(x, y *episode) int { return x.from.Compare(y.from) })
 		delete(a.episodes, keyOf(&oldest.AlertChange))
-		a.forgotten++
+		a.forgotten.add(oldest)
 	}
 }
 
@@ -192,7 +229,7 @@ type known struct {
 	rules     *proto.AlertRules
 	rulesRead int
 	problem   string
-	forgotten int
+	forgotten forgotten
 }
 
 func (a *alerts) known() known {

@@ -366,7 +366,7 @@ func (r *rig) ruleFilters() {
 	if !slices.Equal(names, all[3:]) || last.Data.GroupNextToken != "" {
 		r.Errorf("the second page is %q", names)
 	}
-	for _, q := range []string{"type=both", "exclude_alerts=maybe", "group_limit=0", "match[]=%7B", "group_next_token=x", "group_limit=1&group_next_token=x"} {
+	for _, q := range []string{"type=both", "exclude_alerts=maybe", "group_limit=0", "match[]=%7B", "match[]=%7B%7D", "group_next_token=x", "group_limit=1&group_next_token=x"} {
 		var got struct{ Status, ErrorType string }
 		r.get("/api/v1/rules?"+q, http.StatusBadRequest, &got)
 		if got.Status != "error" || got.ErrorType != "bad_data" {

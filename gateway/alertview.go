@@ -90,7 +90,7 @@ func (g *gateway) alertsPage(r *http.Request) (any, error) {
 	}
 	k := g.alerts.known()
 	out := &alertsAnswer{
-		Past: q.Has("to"), Failing: []failingRule{}, Active: []alertRow{}, From: millis(from), To: millis(to), History: []alertRow{}, LeftOut: k.forgotten,
+		Past: q.Has("to"), Failing: []failingRule{}, Active: []alertRow{}, From: millis(from), To: millis(to), History: []alertRow{}, LeftOut: k.forgotten.since(from),
 		Missing: k.problem,
 	}
 	if k.record != nil {

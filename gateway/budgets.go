@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,8 +32,8 @@ type budgetsAnswer struct {
 	Now     float64     `json:"now_s"`  // seconds before it that the ratio now is of: an hour, unless the history is shorter
 	Long    float64     `json:"long_s"` // seconds before it that the ratio is of: three days, unless the history is shorter
 	Rows    []budgetRow `json:"rows"`
-	LeftOut int         `json:"left_out"`
-	Missing string      `json:"missing"` // why some aren't here or may be wrong
+	LeftOut int         `json:"left_out"` // rows over the limit, and objectives that weren't worked out
+	Missing string      `json:"missing"`  // why some aren't here or may be wrong
 }
 
 // budgetRow is one objective; of one whose indicator leaves labels it is a row
@@ -88,27 +91,39 @@ func (g *gateway) budgetsPage(r *http.Request) (any, error) {
 	if k.rules == nil {
 		return out, nil
 	}
-	asked := 0
+	ctx, objectives := r.Context(), 0
 	for i := range k.rules.Groups {
 		o := k.rules.Groups[i].Objective
 		if o == nil {
 			continue
 		}
-		if asked++; asked > maxObjectives {
+		if objectives++; objectives > maxObjectives || len(out.Rows) >= maxRows || out.late(ctx) {
 			out.LeftOut++
 			continue
 		}
-		rows, err := g.budget(r.Context(), o, at, short, long)
-		if r.Context().Err() != nil {
-			return nil, r.Context().Err()
-		}
-		if err != nil {
+		rows, leftOut, err := g.budget(ctx, o, at, short, long, maxRows-len(out.Rows))
+		switch {
+		case errors.Is(ctx.Err(), context.Canceled):
+			return nil, ctx.Err()
+		case err != nil && out.late(ctx):
+			leftOut = 1
+		case err != nil:
 			rows = []budgetRow{rowOfObjective(o, nil)}
 			rows[0].Error = err.Error()
 		}
-		out.Rows = append(out.Rows, rows...)
+		out.Rows, out.LeftOut = append(out.Rows, rows...), out.LeftOut+leftOut
 	}
 	return out, nil
+}
+
+// late reports whether the time is up, and says so: what is known by then is an
+// answer, and remembered as one.
+func (a *budgetsAnswer) late(ctx context.Context) bool {
+	if ctx.Err() == nil {
+		return false
+	}
+	a.Missing = fmt.Sprintf("not all were worked out within %s, the limit", answerTime)
+	return true
 }
 
 func rowOfObjective(o *proto.Objective, more map[string]string) budgetRow {
@@ -120,21 +135,25 @@ func rowOfObjective(o *proto.Objective, more map[string]string) budgetRow {
 	return budgetRow{SLO: o.SLO, Service: o.Service, Text: o.Text, Target: o.Target, Period: o.Period, Labels: all}
 }
 
-// budget works an objective out. Without any request there is one row.
-func (g *gateway) budget(ctx context.Context, o *proto.Objective, at time.Time, short, long time.Duration) ([]budgetRow, error) {
+// budget works an objective out, as most rows at most: the worst. Without any
+// request there is one row.
+func (g *gateway) budget(ctx context.Context, o *proto.Objective, at time.Time, short, long time.Duration, most int) (out []budgetRow, leftOut int, err error) {
 	ratio, err := g.ratio(ctx, o, at, long)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	now, err := g.ratio(ctx, o, at, short)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(ratio) == 0 {
-		return []budgetRow{rowOfObjective(o, nil)}, nil
+		return []budgetRow{rowOfObjective(o, nil)}, 0, nil
+	}
+	if leftOut = len(ratio) - most; leftOut > 0 {
+		slices.SortFunc(ratio, func(a, b prom.Sample) int { return cmp.Compare(b.F, a.F) })
+		ratio = ratio[:most]
 	}
 	allowed := 1 - o.Target
-	var out []budgetRow
 	for _, s := range ratio {
 		if math.IsNaN(s.F) || math.IsInf(s.F, 0) {
 			out = append(out, rowOfObjective(o, s.Metric.Map()))
@@ -151,7 +170,7 @@ func (g *gateway) budget(ctx context.Context, o *proto.Objective, at time.Time, 
 		}
 		out = append(out, row)
 	}
-	return out, nil
+	return out, max(0, leftOut), nil
 }
 
 func (g *gateway) ratio(ctx context.Context, o *proto.Objective, at time.Time, span time.Duration) (prom.Vector, error) {

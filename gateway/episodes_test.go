@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -34,11 +37,20 @@ func TestEpisodes(t *testing.T) {
 	for n := 2; n < maxEpisodes+2; n++ {
 		a.add(change(n, proto.AlertFiring, "a"))
 	}
-	if len(a.episodes) != maxEpisodes || a.known().forgotten != 3 {
-		t.Errorf("%d are known, %d forgotten", len(a.episodes), a.forgotten)
+	known := a.known()
+	if n := known.forgotten.since(began); len(a.episodes) != maxEpisodes || n != 3 {
+		t.Errorf("%d are known, %d forgotten", len(a.episodes), n)
+	}
+	if n := known.forgotten.since(began.Add(2 * time.Minute)); n != 0 {
+		t.Errorf("%d are forgotten of a time when none fired", n)
 	}
 	if all = a.between(began, began.Add(time.Hour)); all[0].Fingerprint != fmt.Sprint(maxEpisodes+1) || all[len(all)-1].Fingerprint != "2" {
 		t.Errorf("kept are %s to %s", all[0].Fingerprint, all[len(all)-1].Fingerprint)
+	}
+	f := known.forgotten
+	f.add(&episode{from: began.Add(2 * alertsKept)})
+	if n := f.since(began); n != 1 {
+		t.Errorf("%d are forgotten days after the storm", n)
 	}
 
 	// What ended before the stream's time is no loss.
@@ -49,8 +61,8 @@ func TestEpisodes(t *testing.T) {
 		c.EndsAt = c.StartsAt.Add(time.Minute)
 		a.add(c)
 	}
-	if a.known().forgotten != 0 {
-		t.Errorf("%d of long ago are said to be left out", a.known().forgotten)
+	if n := a.known().forgotten.count; n != 0 {
+		t.Errorf("%d of long ago are said to be left out", n)
 	}
 }
 
@@ -67,4 +79,29 @@ func TestAlerterGone(t *testing.T) {
 			t.Errorf("after %s: %+v", ago, k)
 		}
 	}
+}
+
+// Why alerts couldn't be read is said until they are, or there is nothing to read,
+// also where no alerter has said anything yet.
+func TestProblemOfAlerts(t *testing.T) {
+	server := bustest.Start(t)
+	c := bustest.Connect(t, server.URL)
+	bustest.Provision(t, c, 1, 1)
+	a := newAlerts(c, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	wrong := func(where string) {
+		a.say("it can't be read")
+		go func() { done <- a.run(ctx) }()
+		bustest.Eventually(t, func() bool { return a.known().problem == "" }, "the problem stays with %s", where)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+	}
+	wrong("an empty stream")
+	bustest.DeleteStream(t, server.URL, proto.StreamAlerts)
+	wrong("no stream")
+	cancel()
 }

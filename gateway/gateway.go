@@ -59,6 +59,7 @@ type gateway struct {
 	started  time.Time
 	viewers  atomic.Int64
 	searches chan struct{}
+	scrapes  chan struct{}
 }
 
 // Run serves the page until ctx ends.
@@ -70,7 +71,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	g := &gateway{
 		bus: cfg.Bus, history: cfg.History, alerts: newAlerts(cfg.Bus, log), tap: newTap(cfg.Bus, log), answers: newAnswers(maxAtOnce),
 		recorded: recorded.NewFollower(cfg.Bus, cmp.Or(cfg.RecordedBytes, recorded.DefaultBytes), log),
-		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches),
+		log:      log, started: time.Now(), searches: make(chan struct{}, maxSearches), scrapes: make(chan struct{}, maxScrapes),
 	}
 	g.budgets = promql.NewBeside(g.history, g.recorded, 1)
 	var err error
@@ -97,11 +98,12 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return work.Wait()
 }
 
-// change is another number when there is something new.
+// change is another number when there is something new for the page, which shows
+// nothing that rules record but budgets.
 func (g *gateway) change() uint64 {
 	_, counted := g.history.Changed()
 	_, alerted := g.alerts.Changed()
-	return counted + alerted + g.recorded.Changes()
+	return counted + alerted
 }
 
 // ready is nil once the newest windows are there.

@@ -27,6 +27,7 @@ const (
 	maxViewers  = 128             // connected at once
 	maxAtOnce   = 4               // answers worked out at once
 	maxSearches = 2               // of past events, at once
+	maxScrapes  = 4               // at once, federation among them: each holds a copy of all sums
 	queueTime   = 5 * time.Second // how long a request waits for its turn
 	answerTime  = 20 * time.Second
 	writeTime   = 10 * time.Second // how long a viewer may take nothing
@@ -47,8 +48,8 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 	viewers.Handle("GET /", page)
 	viewers.HandleFunc("GET /api/live", g.serveLive)
 	viewers.HandleFunc("GET /api/events", g.events)
-	viewers.Handle("GET /metrics/latency", g.exporter)
-	viewers.HandleFunc("GET /federate", g.federate)
+	viewers.HandleFunc("GET /metrics/latency", g.scrape("scrape", g.exporter.ServeHTTP))
+	viewers.HandleFunc("GET /federate", g.scrape("federate", g.federate))
 	for kind, answer := range map[string]func(*http.Request) (any, error){
 		"services": g.spanned(func(s *history.Span, q url.Values) (any, error) {
 			of, err := selection(q)
@@ -86,6 +87,20 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 		mux.Handle("GET "+p, open)
 	}
 	return mux, nil
+}
+
+// scrape answers at most maxScrapes at once.
+func (g *gateway) scrape(kind string, answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case g.scrapes <- struct{}{}:
+			defer func() { <-g.scrapes }()
+			answer(w, r)
+		default:
+			g.metrics.refused.WithLabelValues(kind).Inc()
+			http.Error(w, fmt.Sprintf("%d scrapes are being answered, the limit: try again", maxScrapes), http.StatusServiceUnavailable)
+		}
+	}
 }
 
 // spanned is an answer from the windows of the interval asked for.

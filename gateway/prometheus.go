@@ -72,7 +72,7 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 		"status/tsdb":         a.tsdb,
 		"status/config":       constant(map[string]string{"yaml": promConfig}),
 		"status/flags":        constant(promFlags),
-		"status/walreplay":    constant(map[string]any{"state": "done", "min": 0, "max": 0, "current": 0}),
+		"status/walreplay":    constant(map[string]int{"min": 0, "max": 0, "current": 0}),
 		"targets":             constant(map[string]any{"activeTargets": []any{}, "droppedTargets": []any{}, "droppedTargetCounts": map[string]int{}}),
 		"targets/metadata":    constant([]any{}),
 		"alertmanagers":       constant(map[string]any{"activeAlertmanagers": []any{}, "droppedAlertmanagers": []any{}}),
@@ -103,7 +103,7 @@ func (a *promAPI) serve(w http.ResponseWriter, r *http.Request, kind string, ans
 		return
 	}
 	window := query.Floor(time.Now().UnixNano(), proto.WindowNS)
-	key := fmt.Sprintf("%d %d %s?%s", a.change(), window, r.URL.Path, r.Form.Encode())
+	key := fmt.Sprintf("%d %d %d %s?%s", a.change(), a.recorded.Changes(), window, r.URL.Path, r.Form.Encode())
 	shared := a.shared
 	if kind == "query" || kind == "query_range" {
 		shared = a.asked
@@ -297,11 +297,8 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 	}
 	selectors := [][]*labels.Matcher{nil}
 	if given := r.Form["match[]"]; len(given) > 0 {
-		if selectors, err = promql.ParseSelectors(given); err != nil {
-			return nil, nil, badParam("match[]", err)
-		}
-		if slices.ContainsFunc(selectors, selectsAll) {
-			return nil, nil, badParam("match[]", errors.New("match[] must contain at least one non-empty matcher"))
+		if selectors, err = promSelectors(given); err != nil {
+			return nil, nil, err
 		}
 	}
 	all, d := []T{}, success(nil) // not null
@@ -318,6 +315,18 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 		all, d.Warnings = all[:most], append(d.Warnings, truncated)
 	}
 	return all, d, nil
+}
+
+// promSelectors reads match[], of which each must ask for something.
+func promSelectors(given []string) ([][]*labels.Matcher, error) {
+	selectors, err := promql.ParseSelectors(given)
+	if err == nil && slices.ContainsFunc(selectors, selectsAll) {
+		err = errors.New("match[] must contain at least one non-empty matcher")
+	}
+	if err != nil {
+		return nil, badParam("match[]", err)
+	}
+	return selectors, nil
 }
 
 // selectsAll reports whether a selector has no matcher that asks for anything.

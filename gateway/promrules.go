@@ -16,7 +16,6 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
-	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -117,8 +116,8 @@ func ruleFilterOf(q url.Values) (f ruleFilter, err error) {
 		return f, badParam("type", fmt.Errorf("not supported value %q", q.Get("type")))
 	}
 	if given := q["match[]"]; len(given) > 0 {
-		if f.labels, err = promql.ParseSelectors(given); err != nil {
-			return f, badParam("match[]", err)
+		if f.labels, err = promSelectors(given); err != nil {
+			return f, err
 		}
 	}
 	if text := q.Get("exclude_alerts"); text != "" {

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"math"
 	"net/http"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -35,9 +37,13 @@ func (a *promAPI) buildInfo(*http.Request) (*promData, error) {
 }
 
 func (a *promAPI) runtimeInfo(*http.Request) (*promData, error) {
+	host, _ := os.Hostname() // "" says that it isn't known
+	folder, _ := os.Getwd()
 	return success(map[string]any{
-		"startTime": a.started, "lastConfigTime": a.started, "serverTime": time.Now(), "reloadConfigSuccess": true,
-		"goroutineCount": runtime.NumGoroutine(), "GOMAXPROCS": runtime.GOMAXPROCS(0), "storageRetention": promFlags["storage.tsdb.retention.time"],
+		"startTime": a.started, "lastConfigTime": a.started, "serverTime": time.Now(), "reloadConfigSuccess": true, "corruptionCount": 0,
+		"hostname": host, "CWD": folder, "goroutineCount": runtime.NumGoroutine(), "GOMAXPROCS": runtime.GOMAXPROCS(0),
+		"GOMEMLIMIT": debug.SetMemoryLimit(-1), "GOGC": os.Getenv("GOGC"), "GODEBUG": os.Getenv("GODEBUG"),
+		"storageRetention": promFlags["storage.tsdb.retention.time"],
 	}), nil
 }
 

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -123,9 +124,27 @@ func TestRecordedLater(t *testing.T) {
 		t.Errorf("%d series of a stream that isn't there", n)
 	}
 	bustest.Provision(t, r.bus, 1, 1)
+	type live struct {
+		Change uint64
+		Loaded float64
+	}
+	change := func() (l live) {
+		r.stream("live", "", func(_ string, data []byte) bool {
+			if err := json.Unmarshal(data, &l); err != nil {
+				t.Fatal(err)
+			}
+			return false
+		})
+		return l
+	}
+	bustest.Eventually(t, func() bool { return change().Loaded == 1 }, "the history isn't read")
+	before := change()
 	for range 2 {
 		record(t, r.bus, time.Now().Add(-time.Minute))
 		bustest.Eventually(t, func() bool { return answer() == 1 }, "what was recorded isn't there")
+		if after := change(); after != before {
+			t.Errorf("viewers are to ask again: %v, was %v", after, before)
+		}
 		bustest.DeleteStream(t, server.URL, proto.StreamRecorded)
 		bustest.Provision(t, r.bus, 1, 1)
 		bustest.Eventually(t, func() bool { return answer() == 0 }, "it is still there")

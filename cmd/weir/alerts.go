@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirstream/weir/alert"
+	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -55,14 +57,14 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	}
 	defer c.Close()
 	p := askPage(ctx, c)
-	last, err := c.LastMessages(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
+	last, err := lastAlertRecord(ctx, c)
 	if err != nil {
 		return err
 	}
-	if len(last) == 0 {
+	if last == nil {
 		return errors.New("no alerter has evaluated rules of late: start one with `weir alerter --rules FILE` or `weir up --rules FILE`")
 	}
-	record, err := proto.DecodeAlertRecord(last[0].Data)
+	record, err := proto.DecodeAlertRecord(last.Data)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	if f.format != "table" {
 		return a.printJSON(f.format, shown)
 	}
-	if age := time.Since(last[0].Time); age > 12*time.Minute {
+	if age := time.Since(last.Time); age > 12*time.Minute {
 		fmt.Fprintf(a.stderr, "this is %s old: no alerter is at work\n", age.Round(time.Second))
 	}
 	for _, key := range slices.Sorted(maps.Keys(record.Groups)) {
@@ -103,6 +105,34 @@ func (a *app) alerts(ctx context.Context, f *alertsFlags) error {
 	}
 	a.printPage(p, alertsState())
 	return nil
+}
+
+// lastAlertRecord is the newest that an alerter stored, nil if there is none. What
+// others stored after it doesn't hide it: then all records are read.
+func lastAlertRecord(ctx context.Context, c *bus.Conn) (*bus.Message, error) {
+	newest, err := c.LastMessages(ctx, proto.StreamAlerts, proto.SubjectAlertCommit)
+	if err != nil {
+		return nil, err
+	}
+	if len(newest) > 0 {
+		return &newest[0], nil
+	}
+	r, err := c.Read(ctx, bus.ReadConfig{Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectAlertCommit}, StopAtEnd: true})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var last *bus.Message
+	for {
+		m, err := r.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return last, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		last = &m
+	}
 }
 
 // ownLabels are those that have no column.

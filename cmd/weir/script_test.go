@@ -51,6 +51,7 @@ func TestScript(t *testing.T) {
 			"api":      serveAPI,
 			"request":  request,
 			"record":   storeRecord,
+			"publish":  publish,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -158,6 +159,11 @@ func storeRecord(ts *testscript.TestScript, _ bool, args []string) {
 		_, err = lane.Publish(ctx, []byte(strings.Join(args, " ")), 1, 0, 0)
 		ts.Check(err)
 	})
+}
+
+// publish publishes as no part of Weir does: publish SUBJECT DATA.
+func publish(ts *testscript.TestScript, _ bool, args []string) {
+	withBus(ts, func(_ context.Context, c *bus.Conn) { ts.Check(c.Tell(args[0], []byte(strings.Join(args[1:], " ")))) })
 }
 
 // request asks a NATS service: request SUBJECT [BODY]. An error of the service

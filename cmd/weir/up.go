@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -210,8 +209,8 @@ func (h *host) runPage(ctx context.Context, ready func()) error {
 	h.page = pageURL(h.flags.http, token)
 	h.say("page", "%s; also /metrics/latency, /metrics, /healthz, /readyz", h.page)
 	for _, out := range [][2]string{{"histograms", h.otlp.Metrics}, {"spans", h.otlp.Traces}, {"histograms by remote write", h.remote.URL}} {
-		if to, err := url.Parse(out[1]); err == nil && out[1] != "" {
-			h.say("export", "%s to %s", out[0], to.Redacted())
+		if out[1] != "" {
+			h.say("export", "%s to %s", out[0], export.Redacted(out[1]))
 		}
 	}
 	ready()

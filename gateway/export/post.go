@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -22,10 +23,23 @@ type poster struct {
 	client  *http.Client
 }
 
-func newPoster(url string, headers map[string]string, secure *tls.Config, timeout time.Duration) *poster {
+func newPoster(address string, headers map[string]string, secure *tls.Config, timeout time.Duration) *poster {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = secure
-	return &poster{url, headers, timeout, &http.Client{Transport: t, CheckRedirect: noRedirect}}
+	return &poster{address, headers, timeout, &http.Client{Transport: t, CheckRedirect: noRedirect}}
+}
+
+// Redacted is a URL for people and logs: without its password and what it asks
+// for, which may be a token.
+func Redacted(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "what is not a URL"
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx"
+	}
+	return u.Redacted()
 }
 
 // noRedirect keeps headers, which may be secrets, from going elsewhere.
@@ -54,6 +68,10 @@ func (p *poster) post(ctx context.Context, body []byte, header http.Header, agai
 	}
 	resp, err := p.client.Do(q)
 	if err != nil {
+		var of *url.Error
+		if errors.As(err, &of) {
+			of.URL = Redacted(p.url)
+		}
 		return nil, &sendError{err: err, again: true}
 	}
 	defer resp.Body.Close()

@@ -19,7 +19,6 @@ import (
 )
 
 const (
-	maxScrapes = 4 // at once
 	scrapeTime = 30 * time.Second
 
 	latencyHelp = "Latency of requests, by the workload that served or made them, in seconds."
@@ -33,9 +32,7 @@ const overflowLabel = "otel_metric_overflow"
 // handler answers scrapes in the format that the scraper prefers: protobuf,
 // OpenMetrics or the older text.
 func handler(g prometheus.Gatherer) http.Handler {
-	answer := promhttp.HandlerFor(g, promhttp.HandlerOpts{
-		EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true, MaxRequestsInFlight: maxScrapes,
-	})
+	answer := promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTime)) // what can't have one has none
 		answer.ServeHTTP(w, r)

@@ -87,6 +87,9 @@ func (r *Reader) Created() time.Time { return r.created }
 // Lag is how many messages follow the last one given, as known then.
 func (r *Reader) Lag() uint64 { return r.pending }
 
+// Follow has Next wait for what comes after the end, where it was to stop.
+func (r *Reader) Follow() { r.cfg.StopAtEnd = false }
+
 // Next waits for the next message. It returns ctx's error if that ends first,
 // [io.EOF] at the end asked for, [ErrRecreated] or [ErrNoStream] if the stream
 // is no longer the one that was opened; other failures are retried.

@@ -70,6 +70,21 @@ func RemoveOldest(t testing.TB, url, name string, n int64) {
 	})
 }
 
+// Fill has a stream refuse whatever is published, as if the disk were full.
+func Fill(t testing.TB, url, name string) {
+	t.Helper()
+	Admin(t, url, func(ctx context.Context, js jetstream.JetStream) error {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		cfg := s.CachedInfo().Config
+		cfg.Discard, cfg.MaxBytes = jetstream.DiscardNew, 1
+		_, err = js.UpdateStream(ctx, cfg)
+		return err
+	})
+}
+
 // ReadStored is all that a stream holds, with all headers.
 func ReadStored(t testing.TB, url, name string) (all []*jetstream.RawStreamMsg) {
 	t.Helper()

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -140,56 +138,6 @@ func TestTooManyDeltas(t *testing.T) {
 	var limit *promql.LimitError
 	if _, err := c.choose(t.Context(), ask, 100); !errors.As(err, &limit) || !strings.Contains(limit.Reason, "more than 100 deltas, the limit") {
 		t.Error(err)
-	}
-}
-
-// Twenty queries at once hold no more than the two that are worked on.
-func TestMemoryOfQueries(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	engine := promql.New(filled(2, 10, now), 2)
-	ask := func() {
-		r, err := engine.Range(t.Context(), "rate(http_server_request_duration_seconds[10m])", now.Add(-24*time.Hour), now, 15*time.Minute)
-		if err != nil || len(r.Value.(prom.Matrix)) != 20 {
-			t.Error(err)
-		}
-	}
-	one := peak(ask)
-	many := peak(func() {
-		var all sync.WaitGroup
-		for range 20 {
-			all.Go(ask)
-		}
-		all.Wait()
-	})
-	t.Logf("one holds %d MiB, twenty hold %d MiB", one>>20, many>>20)
-	if many > 5*one { // two at work, and answers that nobody holds any more but that were not collected yet
-		t.Errorf("one holds %d MiB, twenty hold %d MiB", one>>20, many>>20)
-	}
-}
-
-// peak is how many bytes were live at most while something ran, above what was
-// live before. It collects garbage again and again.
-func peak(run func()) uint64 {
-	live := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before, most := live(), uint64(0)
-	done := make(chan struct{})
-	go func() {
-		run()
-		close(done)
-	}()
-	for {
-		select {
-		case <-done:
-			return most
-		case <-time.After(5 * time.Millisecond):
-			now := live()
-			most = max(most, now-min(before, now))
-		}
 	}
 }
 

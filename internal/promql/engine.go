@@ -17,6 +17,7 @@ import (
 
 const (
 	maxSamples = 20_000_000 // of 16 bytes, in memory at once; a native histogram is about 50
+	maxBuckets = 40_000_000 // of 8 bytes, of a sum in the making: as much as samples may take
 	maxSeries  = 100_000    // of Prometheus's, of one selector
 	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
 	maxTime    = 20 * time.Second

@@ -67,6 +67,10 @@ func tooManyPoints() error {
 	return &LimitError{Reason: fmt.Sprintf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints), Asked: true}
 }
 
+func tooManyBuckets(n int) error {
+	return limitf("a sum of the query needs more than %d buckets at once, the limit: choose a shorter time or a longer step", n)
+}
+
 func tooLarge(bytes int) error {
 	return limitf("the answer is larger than %d MiB, the limit: aggregate it, take a quantile of it, or choose a longer step", bytes>>20)
 }

@@ -28,6 +28,8 @@ type rates struct {
 	steps  []step
 	kept   []int // the edges that are the first or the last of some range, rising
 	memory work  // of the group that was worked out last
+	groups int   // that aren't worked out yet
+	most   int   // buckets in memory
 }
 
 // step is a time that values are wanted of, and the edges in its range.
@@ -42,7 +44,7 @@ func (s *step) empty() bool { return s.first >= s.last }
 
 // newRates plans a sum at times from first to end; a step of 0 is for first alone.
 func newRates(ctx context.Context, s *sumExpr, edges []edge, first, end, every int64) *rates {
-	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1}
+	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, most: maxBuckets}
 	if s.function == "rate" {
 		r.divide = s.over.Seconds()
 	}
@@ -99,11 +101,17 @@ func (g *group) Labels() labels.Labels { return g.labels }
 
 func (g *group) Iterator(chunkenc.Iterator) chunkenc.Iterator {
 	w := g.work()
+	if g.groups--; g.groups <= 0 {
+		defer func() { g.memory = work{} }() // the engine holds on to the groups while it works out what comes after them
+	}
 	for _, s := range g.series {
 		if g.ctx.Err() != nil {
 			return failing{chunkenc.NewNopIterator(), g.ctx.Err()}
 		}
 		w.add(s.of, s.form.wait)
+		if w.buckets() > g.most {
+			return failing{chunkenc.NewNopIterator(), tooManyBuckets(g.most)}
+		}
 	}
 	return storage.NewListSeriesIteratorWithCopy(w.samples())
 }
@@ -136,6 +144,16 @@ func (r *rates) work() *work {
 		}
 	}
 	return w
+}
+
+// buckets are how many there is memory for.
+func (w *work) buckets() (n int) {
+	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
+		for i := range all {
+			n += cap(all[i].buckets)
+		}
+	}
+	return n
 }
 
 // state is what a series' counter is at an edge.

@@ -143,6 +143,7 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 		if g == nil {
 			g = &group{labels: of, rates: plan}
 			groups[key] = g
+			plan.groups++
 			out.series = append(out.series, g)
 		}
 		g.series = append(g.series, one)

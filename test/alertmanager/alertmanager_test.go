@@ -137,9 +137,7 @@ func silenced(t *testing.T, weir string) {
 	if out := s.run("alerts"); strings.Count(out, "silenced ") < 2 {
 		t.Errorf("weir alerts prints\n%s", out)
 	}
-	if n := s.silences("active"); n != 3 {
-		t.Errorf("the Alertmanager has %d silences, want 3", n)
-	}
+	rig.Eventually(t, bustest.Timeout, "the Alertmanager has three silences", func() bool { return s.silences("active") == 3 })
 	s.run("alerts", "unsilence", shipping)
 	for range 6 { // while the silences end
 		time.Sleep(time.Duration(r.Int64N(int64(4 * time.Second))))

@@ -1,5 +1,5 @@
 // What fires, what fired in the last day, and what is left of the error budgets.
-import { html } from '../vendor/vendor.js';
+import { html, useMemo } from '../vendor/vendor.js';
 import { url, go, mode, open, timeQuery, workload } from '../state.js';
 import { skew, useAnswer } from '../data.js';
 import { Table, Go } from '../table.js';
@@ -78,46 +78,51 @@ function Evaluated({ of, error }) {
     ${of.missing && html`<span class="missing">${of.missing}</span>`}</p>`;
 }
 
+const activeColumns = (now) => [
+  { key: 'name', label: 'Alert', value: (a) => a.name, cell: (a) => a.name },
+  { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(stateOf(a)), cell: (a) => html`<${State} of=${stateOf(a)} />` },
+  { key: 'since', label: 'Since', num: true, value: stateSince, cell: (a) => html`<span class="tnum" title=${f.local(stateSince(a)).replace('T', ' ')}>${f.age(now - stateSince(a))}</span>` },
+  { key: 'severity', label: 'Severity', value: (a) => a.severity, cell: (a) => html`<${Severity} of=${a.severity} />` },
+  { key: 'value', label: 'Value', num: true, value: (a) => Number(a.value), cell: (a) => number(a.value) },
+  about,
+];
+
 function Now({ of }) {
   const rows = of.active.filter(matches);
   const are = (state) => rows.filter((a) => stateOf(a) === state).length;
   const others = ['silenced', 'pending'].filter((s) => are(s)).map((s) => `, ${are(s)} ${s}`).join('');
-  const now = of.past ? of.to : Date.now() + skew.value;
+  const columns = useMemo(() => activeColumns(of.past ? of.to : Date.now() + skew.value), [of]);
   return html`<section class="panel" aria-labelledby="now">
     <div class="top"><h2 id="now">${of.past ? `Fired ${when(of.to)}` : 'Now'}</h2>
       <span class="dim" role="status">${are('firing')} firing${others}</span></div>
-    ${rows.length ? html`<${Table} className="alerts" param="sort" rows=${rows} id=${(a) => `${a.group} ${a.rule} ${JSON.stringify(a.labels)} ${a.since}`} link=${place} columns=${[
-      { key: 'name', label: 'Alert', value: (a) => a.name, cell: (a) => a.name },
-      { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(stateOf(a)), cell: (a) => html`<${State} of=${stateOf(a)} />` },
-      { key: 'since', label: 'Since', num: true, value: stateSince, cell: (a) => html`<span class="tnum" title=${f.local(stateSince(a)).replace('T', ' ')}>${f.age(now - stateSince(a))}</span>` },
-      { key: 'severity', label: 'Severity', value: (a) => a.severity, cell: (a) => html`<${Severity} of=${a.severity} />` },
-      { key: 'value', label: 'Value', num: true, value: (a) => Number(a.value), cell: (a) => number(a.value) },
-      about,
-    ]} />` : html`<p class="dim">${of.active.length ? 'Nothing of it has these words.' : 'Nothing fires.'}</p>`}
+    ${rows.length ? html`<${Table} className="alerts" param="sort" rows=${rows} id=${(a) => `${a.group} ${a.rule} ${JSON.stringify(a.labels)} ${a.since}`} link=${place} columns=${columns} />` : html`<p class="dim">${of.active.length ? 'Nothing of it has these words.' : 'Nothing fires.'}</p>`}
     ${of.failing.map((r) => html`<p class="problem" role="alert">Rule ${r.rule} of ${r.group}: ${r.error}</p>`)}
   </section>`;
 }
 
+const share = (v) => (v === null ? '–' : f.percent(v));
+const budgetColumns = (short, long) => [
+  { key: 'slo', label: 'Objective', cell: (r) => r.slo },
+  { key: 'text', label: 'What is asked for', grow: true, className: () => 'said', cell: (r) => html`<span class="wrap">${r.text}${r.error && html` <span class="failing">${r.error}</span>`}</span>` },
+  { key: 'now', label: `Bad, ${short}`, num: true, cell: (r) => share(r.ratio_now) },
+  { key: 'burn', label: 'Burn rate', num: true, title: 'how many times as fast as it may be the budget is used up now', className: (r) => (r.burn > 1 ? 'failing' : ''),
+    cell: (r) => (r.burn === null ? '–' : `${f.rate(r.burn)}×`) },
+  { key: 'ratio', label: `Bad, ${long}`, num: true, cell: (r) => share(r.ratio) },
+  { key: 'used', label: `Budget used, ${long}`, num: true, title: 'of the bad requests that the target allows in this time; the history is no longer',
+    className: (r) => (r.used > 1 ? 'failing' : ''), cell: (r) => html`<${Used} of=${r.used} />` },
+];
+
 function Budgets({ asked }) {
   const { answer: b, error } = useAnswer(`budgets?${asked}`);
-  if (!b?.rows.length && !error) return null;
   const long = b && span(b.long_s), short = b && span(b.now_s);
-  const share = (v) => (v === null ? '–' : f.percent(v));
+  const columns = useMemo(() => budgetColumns(short, long), [short, long]);
+  if (!b?.rows.length && !b?.left_out && !error) return null;
   return html`<section class="panel" aria-labelledby="budgets">
     <div class="top"><h2 id="budgets">Error budgets</h2>${b && html`<span class="dim">worked out as of <span class="tnum">${f.clock(b.at)}</span>, over the last ${short === long ? long : `${short} and ${long}`}</span>`}
       ${b?.missing && html`<span class="missing">${b.missing}</span>`}</div>
     <${Problem} error=${error} />
     ${b?.rows.length > 0 && html`<${Table} className="budgets" rows=${b.rows} id=${(r) => JSON.stringify(r.labels)}
-      link=${(r) => (r.labels.workload ? workload({ namespace: r.labels.namespace, workload: r.labels.workload }) : open('services'))} columns=${[
-      { key: 'slo', label: 'Objective', cell: (r) => r.slo },
-      { key: 'text', label: 'What is asked for', grow: true, className: () => 'said', cell: (r) => html`<span class="wrap">${r.text}${r.error && html` <span class="failing">${r.error}</span>`}</span>` },
-      { key: 'now', label: `Bad, ${short}`, num: true, cell: (r) => share(r.ratio_now) },
-      { key: 'burn', label: 'Burn rate', num: true, title: 'how many times as fast as it may be the budget is used up now', className: (r) => (r.burn > 1 ? 'failing' : ''),
-        cell: (r) => (r.burn === null ? '–' : `${f.rate(r.burn)}×`) },
-      { key: 'ratio', label: `Bad, ${long}`, num: true, cell: (r) => share(r.ratio) },
-      { key: 'used', label: `Budget used, ${long}`, num: true, title: 'of the bad requests that the target allows in this time; the history is no longer',
-        className: (r) => (r.used > 1 ? 'failing' : ''), cell: (r) => html`<${Used} of=${r.used} />` },
-    ]} />`}
+      link=${(r) => (r.labels.workload ? workload({ namespace: r.labels.namespace, workload: r.labels.workload }) : open('services'))} columns=${columns} />`}
     ${b?.left_out > 0 && html`<p class="summary">${b.left_out} more are left out.</p>`}
   </section>`;
 }
@@ -127,24 +132,26 @@ function Used({ of }) {
   return html`<span class="share used"><span class="bar" aria-hidden="true"><span style=${{ width: `${Math.min(100, 100 * of)}%` }}></span></span>${f.percent(of)}</span>`;
 }
 
+const changeColumns = [
+  { key: 't', label: 'When', cell: (c) => html`<span class="tnum" title="the services at that time">${when(c.t)}</span>` },
+  { key: 'change', label: 'Change', cell: (c) => html`<${State} of=${c.change} />` },
+  { key: 'name', label: 'Alert', cell: (c) => html`<${Go} to=${place(c)}>${c.name}<//>` },
+  { key: 'severity', label: 'Severity', cell: (c) => html`<${Severity} of=${c.severity} />` },
+  { key: 'for', label: 'Fired for', num: true, cell: (c) => (c.change === 'resolved' ? f.age(c.until - c.since) : '') },
+  about,
+];
+
 function History({ of }) {
-  const fired = of.history.filter(matches);
-  const changes = fired.flatMap((a) => [
+  const all = useMemo(() => of.history.flatMap((a) => [
     { ...a, t: a.since, change: 'firing' },
     ...(a.until ? [{ ...a, t: a.until, change: 'resolved' }] : []),
-  ]).filter((c) => c.t >= of.from && c.t <= of.to).sort((a, b) => b.t - a.t);
+  ]).filter((c) => c.t >= of.from && c.t <= of.to).sort((a, b) => b.t - a.t), [of]);
+  const fired = of.history.filter(matches), changes = all.filter(matches);
   const label = of.to - of.from === 24 * hour ? 'The 24 hours before' : f.interval(of.from, of.to);
   return html`<section class="panel" aria-labelledby="history">
     <div class="top"><h2 id="history">${mode.value === 'live' ? 'The last 24 hours' : label}</h2>
       <span class="dim">${changes.length} ${changes.length === 1 ? 'change' : 'changes'}${of.left_out ? `; ${of.left_out} older alerts are left out` : ''}</span></div>
     ${!url.value.table && fired.length > 0 && html`<${Timeline} rows=${fired} from=${of.from} to=${of.to} link=${place} />`}
-    ${changes.length > 0 ? html`<${Table} className="changes" rows=${changes} id=${(c) => `${c.t} ${c.change} ${c.group} ${c.rule} ${JSON.stringify(c.labels)}`} link=${(c) => then(c.t)} columns=${[
-      { key: 't', label: 'When', cell: (c) => html`<span class="tnum" title="the services at that time">${when(c.t)}</span>` },
-      { key: 'change', label: 'Change', cell: (c) => html`<${State} of=${c.change} />` },
-      { key: 'name', label: 'Alert', cell: (c) => html`<${Go} to=${place(c)}>${c.name}<//>` },
-      { key: 'severity', label: 'Severity', cell: (c) => html`<${Severity} of=${c.severity} />` },
-      { key: 'for', label: 'Fired for', num: true, cell: (c) => (c.change === 'resolved' ? f.age(c.until - c.since) : '') },
-      about,
-    ]} />` : html`<p class="dim">Nothing began to fire, and nothing ended.</p>`}
+    ${changes.length > 0 ? html`<${Table} className="changes" rows=${changes} id=${(c) => `${c.t} ${c.change} ${c.group} ${c.rule} ${JSON.stringify(c.labels)}`} link=${(c) => then(c.t)} columns=${changeColumns} />` : html`<p class="dim">Nothing began to fire, and nothing ended.</p>`}
   </section>`;
 }
