@@ -116,7 +116,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("notes say nothing of what to do next:\n%s", notes)
 	}
 	first := c.secrets()
-	if len(first) != 10 { // the CA and certificate, eight users, the token of the page
+	if len(first) != 11 { // the CA and certificate, nine users, the token of the page
 		t.Errorf("secrets are %v", slices.Sorted(maps.Keys(first)))
 	}
 
