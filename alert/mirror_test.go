@@ -74,11 +74,17 @@ func TestClusterIsToldOnce(t *testing.T) {
 		})
 	}
 	showing.Wait()
-	if len(there) != len(silences) {
-		t.Errorf("the cluster has %d silences, want %d", len(there), len(silences))
+	mu.Lock()
+	n := len(there)
+	mu.Unlock()
+	if n != len(silences) {
+		t.Errorf("the cluster has %d silences, want %d", n, len(silences))
 	}
 	m := mirror{alerter: a, url: cluster(false), adding: adding}
-	if m.show(t.Context(), silences); m.said == "" || posts > 2 { // the client itself may try again
+	m.show(t.Context(), silences)
+	mu.Lock()
+	defer mu.Unlock()
+	if m.said == "" || posts > 2 { // the client itself may try again
 		t.Errorf("one that doesn't answer was asked %d times: %s", posts, m.said)
 	}
 }
