@@ -3,7 +3,6 @@ package export_test
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -49,7 +48,7 @@ var calls = []call{
 	{1, 3, "/pay", 200, 60 * time.Millisecond, map[int]int{0: 200, 2: 400, 4: 120}},
 	{1, 3, "/pay", 503, 2 * time.Second, map[int]int{0: 40, 2: 60, 4: 20}},
 	{1, 4, "/stock/{id}", 200, 500 * time.Microsecond, map[int]int{0: 80, 2: 40, 4: 80}},
-	{2, 4, "/new", 200, 20 * time.Millisecond, map[int]int{2: 250, 4: 100}}, // there is none of these before
+	{2, 4, "/new", 200, 20 * time.Millisecond, map[int]int{2: 240, 4: 100}}, // there is none of these before
 }
 
 // steady is as many in each window, all at once, at a time that no scrape is near.
@@ -57,16 +56,30 @@ var steady = call{4, 0, "/steady", 200, 5 * time.Millisecond, map[int]int{0: 120
 
 const length = 6 // windows
 
-// events are n requests that ended at a time, each at both ends. None is in a
-// bucket of the stream that a classic one's bound cuts: scrapers are shown whole
-// requests there, and Weir counts shares.
-func (c *call) events(r *rand.Rand, n int, endNS int64) (out []proto.Event) {
-	for len(out) < 2*n {
-		d := int64(float64(c.median) * math.Exp(r.NormFloat64()/2))
-		wait := d / 10
-		if cut(d) || cut(wait) {
-			continue
+// takes is how long requests of a kind take, in ns: each of these equally often in
+// every window, so that the share of a bucket is always the same, and what a
+// scraper guesses before its first sample doesn't depend on when that was. None is
+// in a bucket of the stream that a classic one's bound cuts: scrapers are shown
+// whole requests there, and Weir counts shares.
+func (c *call) takes() (out [20]int64) {
+	for i := range out {
+		share := (float64(i) + 0.5) / float64(len(out)) // of a log-normal distribution
+		d := int64(float64(c.median) * math.Exp(math.Erfinv(2*share-1)/math.Sqrt2))
+		for cut(d) || cut(d/10) {
+			d += d / 100
 		}
+		out[i] = d
+	}
+	return out
+}
+
+// events are the first to the last of a window's requests, which ended at a time,
+// each at both ends.
+func (c *call) events(first, last int, endNS int64) (out []proto.Event) {
+	takes := c.takes()
+	for i := first; i < last; i++ {
+		d := takes[i%len(takes)]
+		wait := d / 10
 		e := proto.Event{
 			Side: proto.SideServer, Protocol: "http", StartNS: endNS - d, EndNS: endNS, WaitNS: wait, ProcessingNS: d - wait,
 			Method: "GET", Route: c.route, Status: c.status,
@@ -107,20 +120,19 @@ type step struct {
 
 // plan says when what is published.
 func (s *scene) plan(steadyAt time.Duration, restart func()) {
-	r := rand.New(rand.NewPCG(1, 2))
 	const pieces = 15
-	publish := func(at time.Duration, c *call, n int) {
-		s.steps = append(s.steps, step{at, func() { s.publish(c.events(r, n, s.begin.Add(at).UnixNano())) }})
+	publish := func(at time.Duration, c *call, first, last int) {
+		s.steps = append(s.steps, step{at, func() { s.publish(c.events(first, last, s.begin.Add(at).UnixNano())) }})
 	}
 	for w := range length {
 		start := time.Duration(w) * window
 		for i := range pieces {
 			for _, c := range calls {
 				n := c.counts[w]
-				publish(start+4*time.Second+time.Duration(i)*200*time.Millisecond, &c, n*(i+1)/pieces-n*i/pieces)
+				publish(start+4*time.Second+time.Duration(i)*200*time.Millisecond, &c, n*i/pieces, n*(i+1)/pieces)
 			}
 		}
-		publish(start+steadyAt, &steady, steady.counts[w])
+		publish(start+steadyAt, &steady, 0, steady.counts[w])
 	}
 	s.steps = append(s.steps, step{4*window + window/10, restart})
 	slices.SortStableFunc(s.steps, func(a, b step) int { return int(a.at - b.at) })
@@ -164,7 +176,9 @@ func (withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // fromZero are asked of a Prometheus that scrapes often, at the end, of all there
 // is and of the time before it: series that begin in the range do so with a zero, and nothing is guessed
-// before it. A subquery takes its samples at the same times everywhere.
+// before it. A subquery takes its samples at the same times everywhere. Quantiles
+// are such that their rank lies between two requests: at one, rounding decides
+// which bucket's bound is the answer.
 var fromZero = []string{
 	`sum by (workload) (increase(http_server_request_duration_seconds_count[70s]))`,
 	`sum by (workload, peer_workload) (increase(http_client_request_duration_seconds_count[70s]))`,
@@ -173,26 +187,26 @@ var fromZero = []string{
 	`sum by (workload) (rate(http_server_request_duration_seconds_sum[70s]))`,
 	`sum by (workload, error_type) (increase(http_server_request_duration_seconds_count{error_type!=""}[70s]))`,
 	`sum by (workload) (rate(http_server_request_wait_duration_seconds_sum[70s])) / sum by (workload) (rate(http_server_request_duration_seconds_sum[70s]))`,
-	`histogram_quantile(0.5, sum by (workload) (rate(http_server_request_duration_seconds[70s])))`,
-	`histogram_quantile(0.99, sum by (workload, http_route) (rate(http_client_request_duration_seconds[70s])))`,
-	`histogram_quantile(0.9, sum(rate(http_server_request_wait_duration_seconds[70s])))`,
-	`histogram_quantile(0.9, sum by (workload, le) (rate(http_server_request_duration_seconds_bucket[70s])))`,
+	`histogram_quantile(0.5137, sum by (workload) (rate(http_server_request_duration_seconds[70s])))`,
+	`histogram_quantile(0.9937, sum by (workload, http_route) (rate(http_client_request_duration_seconds[70s])))`,
+	`histogram_quantile(0.9137, sum(rate(http_server_request_wait_duration_seconds[70s])))`,
+	`histogram_quantile(0.9137, sum by (workload, le) (rate(http_server_request_duration_seconds_bucket[70s])))`,
 	`sum by (le) (increase(http_server_request_duration_seconds_bucket[70s]))`,
 	`histogram_fraction(0, 0.1, sum by (workload) (increase(http_server_request_duration_seconds[70s])))`,
 	`histogram_count(sum by (workload) (increase(http_server_request_duration_seconds[70s])))`,
 	`histogram_sum(sum by (workload) (increase(http_server_request_duration_seconds[70s])))`,
 	`histogram_avg(sum by (workload) (rate(http_server_request_duration_seconds[70s])))`,
 	`sort_desc(topk(3, sum by (workload) (increase(http_server_request_duration_seconds_count[70s]))))`,
-	`sort_desc(topk(2, histogram_quantile(0.9, sum by (peer_workload) (rate(http_client_request_duration_seconds{workload=~"front|cart"}[70s])))))`,
+	`sort_desc(topk(2, histogram_quantile(0.9137, sum by (peer_workload) (rate(http_client_request_duration_seconds{workload=~"front|cart"}[70s])))))`,
 
 	`sum by (workload) (increase(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[50s] offset 20s))`,
-	`histogram_quantile(0.9, sum by (workload) (increase(http_server_request_duration_seconds{http_route!="/steady"}[50s] offset 20s)))`,
+	`histogram_quantile(0.9137, sum by (workload) (increase(http_server_request_duration_seconds{http_route!="/steady"}[50s] offset 20s)))`,
 	`histogram_count(sum by (workload) (http_server_request_duration_seconds{http_route!="/steady"} offset 20s))`, // the counter as it is
 	`http_client_request_duration_seconds{http_route!="/steady"} offset 40s`,
 	`sum by (workload) (increase(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[60s:10s]))`,
 	`sum by (workload) (rate(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[50s:10s]))`,
 	`max_over_time(sum by (workload) (http_server_request_duration_seconds_count{http_route!="/steady"})[30s:10s] offset 20s)`,
-	`max_over_time(histogram_quantile(0.9, sum by (workload) (http_server_request_duration_seconds{http_route!="/steady"}))[30s:10s] offset 20s)`,
+	`max_over_time(histogram_quantile(0.9137, sum by (workload) (http_server_request_duration_seconds{http_route!="/steady"}))[30s:10s] offset 20s)`,
 }
 
 // onWindows are asked of a Prometheus that scrapes each 10 s, over ranges at
@@ -205,13 +219,13 @@ var onWindows = []string{
 	`sum by (workload) (increase(http_client_request_duration_seconds_count{http_route!~"/new|/steady"}[30s]))`,
 	`sum by (workload) (rate(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[50s]))`,
 	`sum by (workload) (increase(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[30s] offset 20s))`,
-	`histogram_quantile(0.9, sum by (workload) (rate(http_server_request_duration_seconds{http_route!~"/new|/steady"}[30s] offset 20s)))`,
-	`histogram_quantile(0.9, sum by (workload, le) (rate(http_server_request_duration_seconds_bucket{http_route!~"/new|/steady"}[30s])))`,
+	`histogram_quantile(0.9137, sum by (workload) (rate(http_server_request_duration_seconds{http_route!~"/new|/steady"}[30s] offset 20s)))`,
+	`histogram_quantile(0.9137, sum by (workload, le) (rate(http_server_request_duration_seconds_bucket{http_route!~"/new|/steady"}[30s])))`,
 	`histogram_fraction(0.001, 0.1, sum(rate(http_server_request_duration_seconds{http_route!~"/new|/steady"}[50s])))`,
 	`histogram_avg(sum by (workload) (rate(http_server_request_wait_duration_seconds{http_route!~"/new|/steady"}[50s])))`,
 	`sort_desc(topk(2, sum by (workload) (rate(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[30s]))))`,
 	`max_over_time(sum by (workload) (rate(http_server_request_duration_seconds_count{http_route!~"/new|/steady"}[30s]))[40s:20s])`,
-	`avg_over_time(histogram_quantile(0.9, sum by (workload) (rate(http_server_request_duration_seconds{http_route!~"/new|/steady"}[30s])))[40s:20s])`,
+	`avg_over_time(histogram_quantile(0.9137, sum by (workload) (rate(http_server_request_duration_seconds{http_route!~"/new|/steady"}[30s])))[40s:20s])`,
 
 	`rate(http_server_request_duration_seconds_count{http_route="/steady"}[20s] offset 30s)`,
 	`rate(http_server_request_duration_seconds_count{http_route="/steady"}[30s] offset 20s)`,
