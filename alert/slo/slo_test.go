@@ -66,6 +66,7 @@ func TestMistakes(t *testing.T) {
 		{latency, "metadata:", "metadata: [", "2:1: this is no YAML: did not find expected ',' or ']'"},
 		{latency, "  name: payment-latency", "  labels: {team: a}", `4:3: metadata has no name`},
 		{latency, "name: payment-latency", "name: a\n  labels: {severity: x, a-b: x}", `5:22: label "severity": expected another name, this one is set by Weir`},
+		{latency, "name: payment-latency", "name: a\n  labels: {__name__: x}", `5:22: label "__name__": expected another name, this one is set by Weir`},
 		{latency, "name: payment-latency", "name: a\n  labels: {a-b: x}", `5:17: label "a-b": expected letters, digits and underscores, as it becomes a label of alerts`},
 		{latency, "name: payment-latency", "name: a\n  annotations: {weir.io/min: 1}", `5:30: unknown annotation "weir.io/min": expected weir.io/min-bad-requests`},
 		{latency, "name: payment-latency", "name: a\n  annotations: {weir.io/min-bad-requests: few}", `5:43: weir.io/min-bad-requests "few": expected a number above 0`},
