@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/weirstream/weir/alert"
 	"github.com/weirstream/weir/internal/yamlfile"
@@ -131,6 +132,11 @@ func readWebhooks(file string) ([]*alert.Webhook, error) {
 			return nil, wrong("template", "preset and template contradict each other: give one of them")
 		case w.Preset == "pagerduty" && w.RoutingKey == "":
 			return nil, wrong("preset", "the preset pagerduty needs a routing_key")
+		}
+		for k, v := range w.Headers {
+			if !httpguts.ValidHeaderFieldName(k) || !httpguts.ValidHeaderFieldValue(v) {
+				return nil, wrong("headers", "header %q is none that HTTP has: expected a name of letters, digits and -, and a value in one line", k)
+			}
 		}
 		names[proto.Token(w.Name)] = true
 		text := w.Template

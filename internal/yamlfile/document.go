@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -112,23 +113,23 @@ func target(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// find is the first value, in the order of the file, that is as asked for; its key
-// is nil if it isn't in a map.
-func (d *Document) find(is func(key, n *yaml.Node) bool) *yaml.Node {
-	var look func(key, n *yaml.Node) *yaml.Node
-	look = func(key, n *yaml.Node) *yaml.Node {
-		if is(key, n) {
+// find is the first value, in the order of the file, that is as asked for, also by
+// the type that it is decoded into, with the document into v; nil if that isn't known.
+func (d *Document) find(v any, is func(n *yaml.Node, t reflect.Type) bool) *yaml.Node {
+	var look func(n *yaml.Node, t reflect.Type) *yaml.Node
+	look = func(n *yaml.Node, t reflect.Type) *yaml.Node {
+		if is(n, t) {
 			return n
 		}
 		for i, c := range n.Content {
-			var k *yaml.Node
+			key := ""
 			if n.Kind == yaml.MappingNode {
 				if i%2 == 0 {
 					continue
 				}
-				k = n.Content[i-1]
+				key = n.Content[i-1].Value
 			}
-			if found := look(k, c); found != nil {
+			if found := look(c, typeOf(t, key)); found != nil {
 				return found
 			}
 		}
@@ -137,7 +138,7 @@ func (d *Document) find(is func(key, n *yaml.Node) bool) *yaml.Node {
 	if d.root == nil {
 		return nil
 	}
-	return look(nil, d.root)
+	return look(d.root, pointed(reflect.TypeOf(v)))
 }
 
 // Wrong is a mistake at a node; nil is the beginning of the file.

@@ -58,7 +58,7 @@ func (d *Document) mistakes(err error, v any) Mistakes {
 	var typed *yaml.TypeError
 	if !errors.As(err, &typed) {
 		// A value that a type of its own reads: the error has no line, but the value.
-		n := d.find(func(_, n *yaml.Node) bool {
+		n := d.find(nil, func(n *yaml.Node, _ reflect.Type) bool {
 			return n.Kind == yaml.ScalarNode && n.Value != "" && strings.Contains(err.Error(), strconv.Quote(n.Value))
 		})
 		text := err.Error()
@@ -71,15 +71,24 @@ func (d *Document) mistakes(err error, v any) Mistakes {
 	for _, text := range typed.Errors {
 		var n *yaml.Node
 		if m := unknownKey.FindStringSubmatch(text); m != nil {
-			n = d.key(m[1], m[2])
-			text = fmt.Sprintf("unknown key %q: expected one of %s", m[2], strings.Join(keysOf(reflect.TypeOf(v), m[3]), ", "))
+			d.find(v, func(in *yaml.Node, t reflect.Type) bool {
+				if n = keyIn(in, m[1], m[2]); n != nil && t != nil && t.String() == m[3] {
+					text = fmt.Sprintf("unknown key %q: expected one of %s", m[2], strings.Join(keysOf(t), ", "))
+					return true
+				}
+				return false
+			})
 		} else if m := otherType.FindStringSubmatch(text); m != nil {
-			n = d.find(func(_, n *yaml.Node) bool { return strconv.Itoa(n.Line) == m[1] && n.ShortTag() == m[2] })
+			n = d.find(v, func(n *yaml.Node, t reflect.Type) bool {
+				return strconv.Itoa(n.Line) == m[1] && n.ShortTag() == m[2] && t != nil && t.String() == m[3]
+			})
 			text = "this is " + kinds[m[2]] + ": expected " + expected(m[3])
 		} else if m := twice.FindStringSubmatch(text); m != nil {
-			if key, err := strconv.Unquote(m[2]); err == nil {
-				n = d.key(m[1], key)
-			}
+			key, _ := strconv.Unquote(m[2]) // the YAML package has quoted it
+			d.find(v, func(in *yaml.Node, _ reflect.Type) bool {
+				n = keyIn(in, m[1], key)
+				return n != nil
+			})
 			text = fmt.Sprintf("%s is here twice: first in line %s", m[2], m[3])
 		}
 		all = append(all, d.Wrong(n, "%s", text))
@@ -87,15 +96,14 @@ func (d *Document) mistakes(err error, v any) Mistakes {
 	return all
 }
 
-// key is the first one of a name in a line.
-func (d *Document) key(line, name string) (found *yaml.Node) {
-	d.find(func(k, _ *yaml.Node) bool {
-		if k != nil && strconv.Itoa(k.Line) == line && k.Value == name {
-			found = k
+// keyIn is a map's key of a name in a line.
+func keyIn(n *yaml.Node, line, name string) *yaml.Node {
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+		if k := n.Content[i]; strconv.Itoa(k.Line) == line && k.Value == name {
+			return k
 		}
-		return found != nil
-	})
-	return found
+	}
+	return nil
 }
 
 var kinds = map[string]string{
@@ -118,23 +126,39 @@ func expected(goType string) string {
 	return "a map, key: value"
 }
 
-// keysOf are the keys of a struct type somewhere in t.
-func keysOf(t reflect.Type, name string) (keys []string) {
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map:
-		return keysOf(t.Elem(), name)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			f := t.Field(i)
-			if t.String() != name {
-				if found := keysOf(f.Type, name); found != nil {
-					return found
-				}
-			} else if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); f.IsExported() && key != "" {
-				keys = append(keys, key)
-			}
+// keysOf are the keys that a struct may have.
+func keysOf(t reflect.Type) (keys []string) {
+	for i := range t.NumField() {
+		if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); t.Field(i).IsExported() && key != "" {
+			keys = append(keys, key)
 		}
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// typeOf is what the value of a key, or an element of a list, is decoded into;
+// nil if that isn't known.
+func typeOf(t reflect.Type, key string) reflect.Type {
+	switch {
+	case t == nil:
+		return nil
+	case t.Kind() == reflect.Struct:
+		for i := range t.NumField() {
+			if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name == key {
+				return pointed(t.Field(i).Type)
+			}
+		}
+	case t.Kind() == reflect.Map, t.Kind() == reflect.Slice:
+		return pointed(t.Elem())
+	}
+	return nil
+}
+
+// pointed is a type without pointers to it.
+func pointed(t reflect.Type) reflect.Type {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
 }

@@ -30,17 +30,19 @@ func TestDecode(t *testing.T) {
 		"":            "",
 		"# nothing\n": "",
 		"parts:\n- &a {text: x, count: 1}\n- <<: *a\n  count: 2\n- *a\n": "",
-		"name: a\nnaem: b\n":              `f.yaml:2:1: unknown key "naem": expected one of every, name, parts, tags`,
-		"parts:\n- text: a\n  txet: b\n":  `f.yaml:3:3: unknown key "txet": expected one of count, text`,
-		"every: 5 minutes\n":              `f.yaml:1:8: unknown unit " minutes" in duration "5 minutes": expected one such as 90s, 5m or 1h30m`,
-		"parts:\n  text: a\n":             "f.yaml:2:3: this is a map: expected a list",
-		"parts:\n- {count: many}\n":       "f.yaml:2:11: this is text: expected a number",
-		"name: [a]\ntags: [b]\n":          "f.yaml:1:7: this is a list: expected text\nf.yaml:2:7: this is a list: expected a map, key: value",
-		"name: a\nname: b\n":              `f.yaml:2:1: "name" is here twice: first in line 1`,
-		"- a\n":                           "f.yaml:1:1: this is a list: expected a map, key: value",
-		"name: a\n\ttags: b\n":            "f.yaml:2:1: this is no YAML: found a tab character that violates indentation",
-		"name: \xff\n":                    "f.yaml:1:1: this is no YAML: invalid leading UTF-8 octet",
-		"name: a\n---\nanything: there\n": "", // only the first document is read
+		"name: a\nnaem: b\n":                `f.yaml:2:1: unknown key "naem": expected one of every, name, parts, tags`,
+		"parts:\n- text: a\n  txet: b\n":    `f.yaml:3:3: unknown key "txet": expected one of count, text`,
+		"every: 5 minutes\n":                `f.yaml:1:8: unknown unit " minutes" in duration "5 minutes": expected one such as 90s, 5m or 1h30m`,
+		"parts:\n  text: a\n":               "f.yaml:2:3: this is a map: expected a list",
+		"parts:\n- {count: many}\n":         "f.yaml:2:11: this is text: expected a number",
+		"name: [a]\ntags: [b]\n":            "f.yaml:1:7: this is a list: expected text\nf.yaml:2:7: this is a list: expected a map, key: value",
+		"{name: a, every: 1m, parts: b}":    "f.yaml:1:29: this is text: expected a list",
+		"{parts: [{text: a}, {text: [b]}]}": "f.yaml:1:28: this is a list: expected text",
+		"name: a\nname: b\n":                `f.yaml:2:1: "name" is here twice: first in line 1`,
+		"- a\n":                             "f.yaml:1:1: this is a list: expected a map, key: value",
+		"name: a\n\ttags: b\n":              "f.yaml:2:1: this is no YAML: found a tab character that violates indentation",
+		"name: \xff\n":                      "f.yaml:1:1: this is no YAML: invalid leading UTF-8 octet",
+		"name: a\n---\nanything: there\n":   "", // only the first document is read
 	} {
 		_, err := yamlfile.Decode("f.yaml", []byte(text), &file{})
 		var mistakes yamlfile.Mistakes
