@@ -529,6 +529,7 @@ func TestMistakes(t *testing.T) {
 		"groups:\n- name: a\n  labels: {__name__: b}\n  rules: []\n": `3:12: group "a": invalid label name: __name__`,
 		"groups:\n- name: a\n  rulez: []\n":                          `3:3: unknown key "rulez": expected one of interval, labels, limit, name, query_offset, rules`,
 		"nothing: here\n":                                            `1:1: unknown key "nothing": expected one of groups`,
+		"kind: PrometheusRule\nspec: {groups: []}\n":                 `1:7: a PrometheusRule is a manifest of Kubernetes: expected what is below its spec, groups and their rules`,
 	} {
 		if _, err := Parse("rules.yaml", []byte(text), time.Minute); err == nil || err.Error() != "rules.yaml:"+want {
 			t.Errorf("%q: %v, want %q", text, err, want)

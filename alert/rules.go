@@ -100,6 +100,9 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 	p := parser.NewParser(parser.Options{})
 	var read rulefmt.RuleGroups
 	document, err := yamlfile.Decode(file, data, &read)
+	if kind := document.At("kind"); err != nil && kind != nil && kind.Value == "PrometheusRule" {
+		return nil, document.Wrong(kind, "a PrometheusRule is a manifest of Kubernetes: expected what is below its spec, groups and their rules")
+	}
 	if err != nil {
 		return nil, err
 	}

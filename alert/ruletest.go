@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,6 @@ import (
 	prom "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
 
-	"github.com/weirstream/weir/internal/recorded"
 	"github.com/weirstream/weir/internal/yamlfile"
 )
 
@@ -149,11 +149,16 @@ func (t *ruleTest) run(ctx context.Context, groups []*Group, every time.Duration
 		return nil, t.wrong(err, 0, "start_timestamp")
 	}
 	e := newEvaluator(nil, t.ExternalLabels, page, every)
-	end, err := t.load(e.memory, start, every)
+	input, end, err := t.load(start, every)
 	if err != nil {
 		return nil, err
 	}
 	for at := time.Duration(0); at <= end; at += every {
+		for ; len(input) > 0 && input[0].at <= start.Add(at).UnixMilli(); input = input[1:] { // rules don't see what is yet to come
+			if _, err := e.memory.Add(input[0].of, input[0].at, input[0].Value, input[0].Histogram); err != nil {
+				return nil, err
+			}
+		}
 		for _, g := range groups {
 			if _, err := e.evaluate(ctx, g, start.Add(at), nil); err != nil {
 				return nil, fmt.Errorf("at %s: %w", model.Duration(at), err)
@@ -193,8 +198,15 @@ func (t *ruleTest) start() (time.Time, error) {
 	return at.UTC(), nil
 }
 
-// load puts the input where rules find it, and returns the last time asked for.
-func (t *ruleTest) load(m *recorded.Memory, start time.Time, every time.Duration) (end time.Duration, err error) {
+// sample is one of an input series.
+type sample struct {
+	of labels.Labels
+	at int64 // milliseconds
+	parser.SequenceValue
+}
+
+// load reads the input, which it returns by time, and the last time asked for.
+func (t *ruleTest) load(start time.Time, every time.Duration) (input []sample, end time.Duration, err error) {
 	interval := time.Duration(t.Interval)
 	if interval == 0 {
 		interval = every
@@ -202,31 +214,29 @@ func (t *ruleTest) load(m *recorded.Memory, start time.Time, every time.Duration
 	p := parser.NewParser(parser.Options{})
 	for i, in := range t.Input {
 		if _, err := p.ParseMetric(in.Series); err != nil {
-			return 0, t.wrong(err, 0, "input_series", i, "series")
+			return nil, 0, t.wrong(err, 0, "input_series", i, "series")
 		}
 		of, values, err := p.ParseSeriesDesc(in.Series + " " + in.Values)
 		if err != nil {
-			return 0, t.wrong(err, len(in.Series)+1, "input_series", i, "values")
+			return nil, 0, t.wrong(err, len(in.Series)+1, "input_series", i, "values")
 		}
 		for i, v := range values {
-			if v.Omitted {
-				continue
-			}
-			if _, err := m.Add(of, start.Add(time.Duration(i)*interval).UnixMilli(), v.Value, v.Histogram); err != nil {
-				return 0, err
+			if !v.Omitted {
+				input = append(input, sample{of, start.Add(time.Duration(i) * interval).UnixMilli(), v})
 			}
 		}
 	}
+	slices.SortStableFunc(input, func(a, b sample) int { return cmp.Compare(a.at, b.at) })
 	for i, a := range t.Alerts {
 		if a.Name == "" {
-			return 0, t.wrong(errors.New("the test has no alertname"), 0, "alert_rule_test", i)
+			return nil, 0, t.wrong(errors.New("the test has no alertname"), 0, "alert_rule_test", i)
 		}
 		end = max(end, time.Duration(a.At))
 	}
 	for _, x := range t.Exprs {
 		end = max(end, time.Duration(x.At))
 	}
-	return end, nil
+	return input, end, nil
 }
 
 // check compares what fires of an alert.
@@ -254,9 +264,7 @@ func (a *alertTest) check(e *evaluator) []string {
 func pairs(of map[string]string) string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(of)) {
-		if of[k] != "" { // as good as none
-			out = append(out, fmt.Sprintf("%s=%q", k, of[k]))
-		}
+		out = append(out, fmt.Sprintf("%s=%q", k, of[k]))
 	}
 	return "{" + strings.Join(out, ", ") + "}"
 }
