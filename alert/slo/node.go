@@ -37,7 +37,7 @@ func documents(f File, mistakes *yamlfile.Mistakes) (all []node) {
 			return all
 		}
 		if err != nil {
-			*mistakes = append(*mistakes, yamlfile.Syntax(f.Name, err))
+			*mistakes = append(*mistakes, yamlfile.Syntax(f.Name, f.Data, err))
 			return all
 		}
 		if n := d.Content[0]; n.Tag != "!!null" {

@@ -29,7 +29,7 @@ func Decode(file string, data []byte, v any) (*Document, error) {
 		return d, nil
 	}
 	if err != nil {
-		return d, Mistakes{Syntax(file, err)}
+		return d, Mistakes{Syntax(file, data, err)}
 	}
 	if len(root.Content) > 0 {
 		d.root = root.Content[0]

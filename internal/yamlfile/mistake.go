@@ -1,13 +1,16 @@
 package yamlfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -32,19 +35,52 @@ type Mistake struct {
 
 func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text) }
 
-var syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+var syntaxError = regexp.MustCompile(`^yaml: (?:line \d+: )?(.*)`)
 
-// Syntax is a mistake that the YAML package found, which knows only lines.
-func Syntax(file string, err error) Mistake {
+// Syntax is a mistake that the YAML package found, which at best knows the line of
+// what surrounds it: it is in the line with which the text stops being YAML.
+func Syntax(file string, data []byte, err error) Mistake {
 	m := Mistake{file, 1, 1, err.Error()}
 	if found := syntaxError.FindStringSubmatch(m.Text); found != nil {
-		m.Text = "this is no YAML: " + found[2]
-		if line, err := strconv.Atoi(found[1]); err == nil {
-			m.Line = line
+		m.Text = "this is no YAML: " + found[1]
+	}
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	isYAML := func(n int) bool {
+		decoder := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:n], nil)))
+		for {
+			switch err := decoder.Decode(new(yaml.Node)); {
+			case errors.Is(err, io.EOF):
+				return true
+			case err != nil:
+				return false
+			}
 		}
+	}
+	good, bad := 0, len(lines)
+	for bad-good > 1 {
+		if middle := (good + bad) / 2; isYAML(middle) {
+			good = middle
+		} else {
+			bad = middle
+		}
+		// A list or text in brackets or quotes that is longer than a line isn't YAML before its end.
+		for n := bad + 1; bad-good == 1 && n < min(bad+longest, len(lines)); n++ {
+			if isYAML(n) {
+				good, bad = n, len(lines)
+			}
+		}
+	}
+	m.Line = good + 1
+	if good < len(lines) {
+		line := strings.ToValidUTF8(string(lines[good]), "?")
+		m.Column = utf8.RuneCountInString(line) - utf8.RuneCountInString(strings.TrimLeft(line, " ")) + 1
 	}
 	return m
 }
+
+// longest is how many lines a value in brackets or quotes may have, for mistakes
+// after it to have their place.
+const longest = 50
 
 // What the YAML package says of a document that doesn't fit a type.
 var (
