@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -144,6 +145,26 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 		groups = append(groups, group)
 	}
 	return groups, nil
+}
+
+// Twice says which rules record a name with the same labels as one before them: of a
+// series that both give one has no samples, as in Prometheus.
+func Twice(groups []*Group) (said []string) {
+	first := map[string]*Group{}
+	for _, g := range groups {
+		for _, r := range g.Rules {
+			key := r.Record + labels.FromMap(r.Labels).String()
+			if r.Record == "" {
+				continue
+			}
+			if of := first[key]; of != nil {
+				said = append(said, fmt.Sprintf("%s: rule %q of group %q records what group %q of %s records: series that both give have the samples of one of them", g.File, r.ID, g.Name, of.Name, of.File))
+			} else {
+				first[key] = g
+			}
+		}
+	}
+	return said
 }
 
 // recordedNames reports what names the rules of all groups record, and how far back

@@ -220,6 +220,7 @@ func (t *ruleTest) load(start time.Time, every time.Duration) (input []sample, e
 		if err != nil {
 			return nil, 0, t.wrong(err, len(in.Series)+1, "input_series", i, "values")
 		}
+		input = slices.DeleteFunc(input, func(s sample) bool { return labels.Equal(s.of, of) }) // the last of the same counts, as for promtool
 		for i, v := range values {
 			if !v.Omitted {
 				input = append(input, sample{of, start.Add(time.Duration(i) * interval).UnixMilli(), v})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -203,6 +204,10 @@ type complaint struct{ text string }
 func (c *complaint) new(err error) bool {
 	before := c.text
 	c.text = err.Error()
+	var network *net.OpError
+	if errors.As(err, &network) {
+		c.text = network.Op + " " + network.Err.Error() // the rest has a port that is another each time
+	}
 	return c.text != before
 }
 

@@ -207,6 +207,9 @@ func (a *app) alertsCheckCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			for _, said := range alert.Twice(groups) {
+				fmt.Fprintf(a.stderr, "weir: %s\n", said)
+			}
 			rules := 0
 			for _, g := range groups {
 				rules += len(g.Rules)
