@@ -441,6 +441,39 @@ func TestNextRound(t *testing.T) {
 	}
 }
 
+// A group that is evaluated seldom has left nothing out; one that nobody evaluated for
+// long has, and goes on an hour back.
+func TestRareRound(t *testing.T) {
+	now := time.Now().Truncate(24 * time.Hour)
+	for _, c := range []struct {
+		interval, ago time.Duration
+		want          time.Duration // after the day began, which is now
+		said          int
+	}{
+		{6 * time.Hour, 0, 6 * time.Hour, 0},
+		{24 * time.Hour, 24 * time.Hour, 0, 0},
+		{2 * time.Hour, 24 * time.Hour, 0, 1},
+		{time.Minute, time.Hour, -59 * time.Minute, 0},
+		{time.Minute, 3 * time.Hour, -time.Hour, 1},
+	} {
+		var log strings.Builder
+		g := &Group{Name: "g", Interval: c.interval}
+		a := &turn{
+			alerter:   &alerter{log: slog.New(slog.NewTextHandler(&log, nil)), now: func() time.Time { return now }},
+			evaluated: map[string]time.Time{g.Key(): now.Add(-c.ago)},
+		}
+		for later := range 3 { // each round asks again
+			a.now = func() time.Time { return now.Add(time.Duration(later) * time.Second) }
+			if got := a.next(g); !got.Equal(now.Add(c.want)) {
+				t.Errorf("every %s, last %s ago: the next round is of %s, want %s", c.interval, c.ago, got, now.Add(c.want))
+			}
+		}
+		if n := strings.Count(log.String(), "rounds_left_out"); n != c.said {
+			t.Errorf("every %s, last %s ago: said %d times, want %d", c.interval, c.ago, n, c.said)
+		}
+	}
+}
+
 // Who consumes under a name hears of each change once, across its own lives.
 func TestConsumer(t *testing.T) {
 	p := newPast(t)
