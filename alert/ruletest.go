@@ -211,7 +211,7 @@ func (t *ruleTest) load(start time.Time, every time.Duration) (input []sample, e
 	if interval == 0 {
 		interval = every
 	}
-	p := parser.NewParser(parser.Options{})
+	p, seen := parser.NewParser(parser.Options{}), map[string]bool{}
 	for i, in := range t.Input {
 		if _, err := p.ParseMetric(in.Series); err != nil {
 			return nil, 0, t.wrong(err, 0, "input_series", i, "series")
@@ -220,7 +220,11 @@ func (t *ruleTest) load(start time.Time, every time.Duration) (input []sample, e
 		if err != nil {
 			return nil, 0, t.wrong(err, len(in.Series)+1, "input_series", i, "values")
 		}
-		input = slices.DeleteFunc(input, func(s sample) bool { return labels.Equal(s.of, of) }) // the last of the same counts, as for promtool
+		if key := of.String(); seen[key] { // the last of the same counts, as for promtool
+			input = slices.DeleteFunc(input, func(s sample) bool { return labels.Equal(s.of, of) })
+		} else {
+			seen[key] = true
+		}
 		for i, v := range values {
 			if !v.Omitted {
 				input = append(input, sample{of, start.Add(time.Duration(i) * interval).UnixMilli(), v})
