@@ -189,7 +189,7 @@ func (t *ruleTest) start() (time.Time, error) {
 		return time.Unix(0, 0).UTC(), nil
 	}
 	if seconds, err := strconv.ParseFloat(t.Start, 64); err == nil {
-		return time.UnixMilli(int64(seconds * 1000)).UTC(), nil
+		return time.UnixMilli(int64(math.Round(seconds * 1000))).UTC(), nil
 	}
 	at, err := time.Parse(time.RFC3339, t.Start)
 	if err != nil {
