@@ -17,6 +17,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -176,7 +177,7 @@ func TestRecordFits(t *testing.T) {
 		}
 		if i < maxAlerts {
 			a.State, a.ResolvedAt = Firing, time.Time{}
-			a.SilencedBy = slices.Repeat([]string{"3f0c55aa"}, maxSilences)
+			a.SilencedBy = slices.Repeat([]string{"3f0c55aa"}, silence.Max)
 		}
 		of := newAlert(a)
 		e.alerts[of.key()] = of
@@ -212,7 +213,7 @@ func TestChangesFit(t *testing.T) {
 	at := time.Now().UTC().Truncate(time.Second)
 	a := &turn{
 		alerter: &alerter{cfg: Config{Bus: conn}, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now},
-		e:       newEvaluator(nil, nil, nil, 0), lane: lane, keeper: keeper{again: at.Add(time.Hour)}, tell: func([]*Alert, []*Silence) {},
+		e:       newEvaluator(nil, nil, nil, 0), lane: lane, keeper: keeper{again: at.Add(time.Hour)}, tell: func([]*Alert, []*silence.Silence) {},
 	}
 	summaries := map[string]string{}
 	for i := range 10 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -34,11 +35,11 @@ type turn struct {
 	stored    time.Time        // the time of the last record
 	known     map[string]Alert // the alerts of the last record
 	failing   map[string]bool  // the groups that failed by it
-	tell      func([]*Alert, []*Silence)
+	tell      func([]*Alert, []*silence.Silence)
 
-	silences      []*Silence // that were read last; nil before any were
-	silencesAgain time.Time  // when to read them again after a failure
-	unreadable    string     // what was said of those that can't be read
+	silences      []*silence.Silence // that were read last; nil before any were
+	silencesAgain time.Time          // when to read them again after a failure
+	unreadable    string             // what was said of those that can't be read
 }
 
 // work evaluates until ctx ends, or somebody else does.

@@ -34,6 +34,7 @@ import (
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -64,7 +65,7 @@ func everything(t *testing.T, i *installed) {
 	i.provision(t, conns["provisioner"], layout)
 
 	leftOut(t, conns)
-	silence(t, conns)
+	silences(t, conns)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -234,10 +235,10 @@ func leftOut(t *testing.T, conns map[string]*bus.Conn) {
 	}
 }
 
-// silence has the operator silence what never fires, and others see it.
-func silence(t *testing.T, conns map[string]*bus.Conn) {
+// silences has the operator silence what never fires, and others see it.
+func silences(t *testing.T, conns map[string]*bus.Conn) {
 	t.Helper()
-	s, err := alert.NewSilence([]string{"Never"}, time.Hour, "", "", time.Now())
+	s, err := silence.New([]string{"Never"}, time.Hour, "", "", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,12 +246,12 @@ func silence(t *testing.T, conns map[string]*bus.Conn) {
 		t.Fatal(err)
 	}
 	for _, user := range []string{"operator", "alerter", "events", "gateway"} {
-		all, unreadable, err := alert.Silences(t.Context(), conns[user])
+		all, unreadable, err := silence.All(t.Context(), conns[user])
 		if err != nil || unreadable != nil || len(all) != 1 {
 			t.Errorf("%s reads %d silences: %v %v", user, len(all), unreadable, err)
 		}
 	}
-	if err := alert.EndSilence(t.Context(), conns["operator"], s.ID, time.Now()); err != nil {
+	if err := silence.End(t.Context(), conns["operator"], s.ID, time.Now()); err != nil {
 		t.Error(err)
 	}
 }
