@@ -31,6 +31,7 @@ const (
 	mostBack = 6 * time.Hour
 
 	recordEvery = 5 * time.Minute // also when nothing has changed
+	liveEvery   = time.Second     // at most, of rounds that store nothing
 	reloadEvery = 15 * time.Second
 
 	// DefaultHistoryBytes bounds the history that rules are evaluated over.

@@ -81,7 +81,7 @@ func everything(t *testing.T, i *installed) {
 	g.Go(func() error { return api.Run(ctx, conns["gateway"], "https://weir.example.com/") })
 	live := make(chan string, 1)
 	g.Go(func() error {
-		return conns["subscriber"].Subscribe(ctx, proto.SubjectsLive, func(m bus.Message) {
+		return conns["subscriber"].Subscribe(ctx, proto.StreamLatency, proto.SubjectsLive, func(m bus.Message) {
 			select {
 			case live <- m.Subject:
 			default:
@@ -408,6 +408,7 @@ var allowed = map[string]string{
 	"weir.recorded.shop":             "alerter",
 	"weir.recorded-commit":           "alerter",
 	"weir.alert-rules":               "alerter",
+	"weir.live.alert-commit":         "alerter",
 	"$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
 	"$KV.WEIR_LEFT_OUT.install.retired":                                     "provisioner",
@@ -542,7 +543,8 @@ func subjects() []string {
 // listen are subjects to subscribe to, and who may.
 func listen() map[string]string {
 	who := map[string]string{"weir.seen.p00": "enricher", "weir.live.latency.>": "subscriber events gateway", "weir.live.latency.shop.*": "subscriber events gateway",
-		"weir.api.latency": "gateway", "weir.api.*": "gateway", "$SRV.>": "gateway", "$SRV.PING.weir": "gateway"}
+		"weir.live.alert-commit": "subscriber events gateway",
+		"weir.api.latency":       "gateway", "weir.api.*": "gateway", "$SRV.>": "gateway", "$SRV.PING.weir": "gateway"}
 	for _, s := range []string{
 		">", "*.>", "weir.>", "weir.api.latency.more", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.rollup.>", "weir.history.>", "weir.alert.>", "weir.live.>",
 		"$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.WEIR_RAW", "$JS.ACK.>", "$JS.EVENT.ADVISORY.>", "$KV.>", "$SYS.>", "_INBOX.>", "_INBOX_*.>",
