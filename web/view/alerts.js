@@ -35,16 +35,15 @@ const number = (v) => (typeof v === 'number' ? String(Number(v.toPrecision(4))) 
 const aboutOf = (silences) => ({
   key: 'about', label: 'Summary and labels', grow: true, className: () => 'said',
   cell: (a) => html`<span class="wrap" title=${a.description}>${a.summary}<span class="labels">${own(a.labels).map(([k, v]) => html`<span>${k}=<b>${v}</b></span> `)}</span>
-    ${a.silenced_by?.map((id) => html`<span class="labels">silenced ${silenceText(id, silences)}</span>`)}</span>`,
+    ${a.silenced_by?.map((id) => html`<${SilencedBy} id=${id} silences=${silences} />`)}</span>`,
 });
 const none = [];
 const about = aboutOf(none);
 
-/** Until when, by whom and why, as far as it is known. */
-function silenceText(id, silences) {
+/** Until when and by whom, as far as it is known. */
+function SilencedBy({ id, silences }) {
   const s = silences.find((x) => x.id === id);
-  if (!s) return html`by <b>${id}</b>`;
-  return html`until <b class="tnum">${when(s.until)}</b>${s.author && html` by <b>${s.author}</b>`}${s.comment && `: ${s.comment}`}`;
+  return html`<span class="labels" title=${s?.comment}>silenced ${s ? html`until <b class="tnum">${when(s.until)}</b>${s.author && html` by <b>${s.author}</b>`}` : html`by <b>${id}</b>`}</span>`;
 }
 
 /** How long in whole days or hours, if it is. */
@@ -113,12 +112,12 @@ function Now({ of, silences }) {
 }
 
 const silenceColumns = (now) => [
-  { key: 'matchers', label: 'Silence', cell: (s) => html`<span class="matchers">${s.matchers.map((m) => html`<span>${m}</span> `)}</span>` },
+  { key: 'matchers', label: 'Silence', className: () => 'said', cell: (s) => html`<span class="matchers">${s.matchers.map((m) => html`<span>${m}</span> `)}</span>` },
   { key: 'alerts', label: 'Silences now', num: true, title: 'how many alerts fire and are silenced by it, by the last evaluation', cell: (s) => f.count(s.alerts) },
   { key: 'until', label: 'Until', num: true, cell: (s) => html`<span class="tnum">${when(s.until)}</span>` },
   { key: 'left', label: 'Left', num: true, cell: (s) => (s.until > now ? f.age(s.until - now) : html`<span title="the next evaluation takes note of it">over</span>`) },
-  { key: 'author', label: 'By', className: () => 'by', cell: (s) => s.author || '–' },
-  { key: 'comment', label: 'Comment', grow: true, className: () => 'said', cell: (s) => html`<span class="wrap">${s.comment}<span class="labels"><span>weir alerts unsilence <b>${s.id}</b></span></span></span>` },
+  { key: 'comment', label: 'Comment', grow: true, className: () => 'said', cell: (s) => html`<span class="wrap">${s.comment}
+    <span class="labels">${s.author && html`<span>by <b>${s.author}</b></span> `}<span>weir alerts unsilence <b>${s.id}</b></span></span></span>` },
 ];
 
 /** A silence leads to the alerts that it silences: its ID is among their words. */
