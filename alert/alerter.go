@@ -25,12 +25,14 @@ const (
 	// patience is how long a round waits beyond that for windows that aren't.
 	patience = 30 * time.Second
 
-	// catchUp is how far back rounds are made up for that nobody evaluated.
+	// catchUp is how far back rounds are made up for that nobody evaluated. Silences
+	// are kept for longer than that after their end.
 	catchUp = time.Hour
 	// mostBack is how far back recorded series are worked out at a start.
 	mostBack = 6 * time.Hour
 
 	recordEvery = 5 * time.Minute // also when nothing has changed
+	liveEvery   = time.Second     // at most, of rounds that store nothing
 	reloadEvery = 15 * time.Second
 
 	// DefaultHistoryBytes bounds the history that rules are evaluated over.
