@@ -143,6 +143,7 @@ func checkSpans(t *testing.T, to *receiver) {
 		}
 		if len(s.TraceId) != 16 || len(s.SpanId) != 8 || s.Name != text(a["http.request.method"])+" "+text(a["url.path"]) ||
 			a["http.response.status_code"].(int64) < 200 || a["network.peer.address"] != "127.0.0.1" ||
+			(a["url.scheme"] == "http") != (s.Kind == tracepb.Span_SPAN_KIND_SERVER) ||
 			resource["service.namespace"] != proto.NamespaceHost || resource["host.name"] != "node1" {
 			t.Fatalf("span %v of %v", s, resource)
 		}
