@@ -89,8 +89,8 @@ func (r *rig) promRecorded(c v1.API) {
 	if err != nil || !slices.Contains(names, "workload:shape") || !slices.Contains(names, "http_server_request_duration_seconds") {
 		r.Errorf("names: %v %v", names, err)
 	}
-	for name, want := range map[string]int{"team.name": 1, "U__team_2e_name": 1, "U__workload": len(r.values(c, "workload")), "U__team_2e": 0} {
-		if got := r.values(c, name); len(got) != want || want == 1 && got[0] != "checkout" {
+	for name, want := range map[string]int{"team.name": 1, "U__team_2e_name": 1, "U__workload": len(r.labelValues(c, "workload")), "U__team_2e": 0} {
+		if got := r.labelValues(c, name); len(got) != want || want == 1 && got[0] != "checkout" {
 			r.Errorf("values of %s: %v", name, got)
 		}
 	}
@@ -100,8 +100,8 @@ func (r *rig) promRecorded(c v1.API) {
 	}
 }
 
-// values are those of a label in the last five minutes.
-func (r *rig) values(c v1.API, label string) model.LabelValues {
+// labelValues are those in the last five minutes.
+func (r *rig) labelValues(c v1.API, label string) model.LabelValues {
 	r.Helper()
 	values, _, _, err := c.LabelValues(r.Context(), label, nil, time.Now().Add(-5*time.Minute), time.Now())
 	if err != nil {
