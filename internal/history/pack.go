@@ -12,12 +12,12 @@ import (
 // pack appends a row without its key, in a tenth of the memory: most buckets of
 // a short window hold 0 or 1.
 func pack(b []byte, r *query.Row) []byte {
+	b = packHistogram(b, &r.Hist)
+	b = packHistogram(b, &r.Wait)
 	b = binary.AppendUvarint(b, r.Errors)
 	b = binary.AppendVarint(b, r.WaitNS)
 	b = binary.AppendVarint(b, r.ProcessingNS)
-	b = binary.AppendVarint(b, r.TransferNS)
-	b = packHistogram(b, &r.Hist)
-	return packHistogram(b, &r.Wait)
+	return binary.AppendVarint(b, r.TransferNS)
 }
 
 func packHistogram(b []byte, h *histogram.Histogram) []byte {
@@ -55,50 +55,51 @@ type unpacker struct {
 func (u *unpacker) unpack(b []byte) *query.Row {
 	u.b = b
 	r := &u.row
-	r.Errors = u.uvarint()
-	r.WaitNS, r.ProcessingNS, r.TransferNS = u.varint(), u.varint(), u.varint()
 	u.histogram(&r.Hist)
 	u.histogram(&r.Wait)
+	r.Errors = u.uvarint()
+	r.WaitNS, r.ProcessingNS, r.TransferNS = u.varint(), u.varint(), u.varint()
 	return r
 }
 
 // unpackOne returns one of a row's histograms, without its buckets unless they
 // are wanted. It is valid until the next call.
 func (u *unpacker) unpackOne(b []byte, wait, buckets bool) *histogram.Histogram {
-	h, n := &u.row.Hist, u.find(b, wait)
-	if buckets {
+	h := &u.row.Hist
+	if n := u.find(h, b, wait); buckets {
 		u.buckets(h, n)
 	}
 	return h
 }
 
-// find goes to one of a row's histograms, reads all but the buckets into
-// u.row.Hist, and returns how many of those there are.
-func (u *unpacker) find(b []byte, wait bool) int {
+// find goes to one of a row's histograms, reads all but the buckets, and returns
+// how many of those there are.
+func (u *unpacker) find(h *histogram.Histogram, b []byte, wait bool) int {
 	u.b = b
-	for range 4 {
-		u.uvarint() // errors and sums
-	}
-	n := u.head(&u.row.Hist)
+	n := u.head(h)
 	if wait {
 		u.skip(n)
-		n = u.head(&u.row.Hist)
+		n = u.head(h)
 	}
 	return n
 }
 
 // unpackSparse is unpackOne with the buckets that aren't empty alone.
 func (u *unpacker) unpackSparse(b []byte, wait bool) *promql.Sparse {
-	n := u.find(b, wait)
 	s := &u.sparse
-	s.Histogram, s.Filled = u.row.Hist, s.Filled[:0]
-	for i := int32(0); i < int32(n); i++ {
-		if count := u.uvarint(); count > 0 {
-			s.Filled = append(s.Filled, promql.Bucket{Index: s.Offset + i, Count: count})
-		} else {
-			i += int32(u.uvarint())
+	n := int32(u.find(&s.Histogram, b, wait))
+	filled := s.Filled[:0]
+	b = u.b
+	for i := int32(0); i < n; i++ {
+		count, size := uvarint(b)
+		if b = b[size:]; count > 0 {
+			filled = append(filled, promql.Bucket{Index: s.Offset + i, Count: count})
+			continue
 		}
+		run, size := uvarint(b)
+		b, i = b[size:], i+int32(run)
 	}
+	s.Filled = filled
 	return s
 }
 
@@ -122,14 +123,10 @@ func (u *unpacker) buckets(h *histogram.Histogram, n int) {
 	h.Buckets = slices.Grow(h.Buckets, n)[:n]
 	into, b := h.Buckets, u.b
 	for i := 0; i < n; i++ {
-		if b[0] > 0 && b[0] < 0x80 { // almost all are, in a short window
-			into[i], b = uint64(b[0]), b[1:]
-			continue
-		}
-		v, size := binary.Uvarint(b)
+		v, size := uvarint(b)
 		into[i], b = v, b[size:]
 		if v == 0 {
-			run, size := binary.Uvarint(b)
+			run, size := uvarint(b)
 			b = b[size:]
 			clear(into[i+1 : i+1+int(run)])
 			i += int(run)
@@ -147,13 +144,18 @@ func (u *unpacker) skip(buckets int) {
 }
 
 func (u *unpacker) uvarint() uint64 {
-	if v := u.b[0]; v < 0x80 { // most are
-		u.b = u.b[1:]
-		return uint64(v)
-	}
-	v, n := binary.Uvarint(u.b)
+	v, n := uvarint(u.b)
 	u.b = u.b[n:]
 	return v
+}
+
+// uvarint is binary.Uvarint, quicker where it is one byte, as almost all buckets of
+// a short window are.
+func uvarint(b []byte) (v uint64, size int) {
+	if b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return binary.Uvarint(b)
 }
 
 func (u *unpacker) varint() int64 {

@@ -169,8 +169,8 @@ func (t *taking) before(p piece) {
 			t.base(s).AddRow(row)
 		}
 	}
-	for id, cell := range w.cells {
-		s := t.series(id)
+	for id, c := range w.cells {
+		s, cell := t.series(id), w.cell(c)
 		switch {
 		case s == nil:
 		case t.ask.Differences:
@@ -215,8 +215,8 @@ func (t *taking) window(p piece) {
 	for id, row := range w.rows { // deltas may still come: a copy
 		add(id, func() []byte { return pack(nil, row) })
 	}
-	for id, cell := range w.cells {
-		add(id, func() []byte { return cell })
+	for id, c := range w.cells {
+		add(id, func() []byte { return w.cell(c) })
 	}
 	for key, n := range w.losses {
 		l := t.loss(key)
