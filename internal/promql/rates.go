@@ -9,6 +9,9 @@ import (
 
 	promhist "github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser/posrange"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -21,15 +24,16 @@ import (
 // before anything is subtracted or multiplied. A series that isn't, because it
 // begins in the range or its counter is young, is set apart there.
 type rates struct {
-	ctx    context.Context // of the query
-	edges  []edge
-	over   int64   // the range, milliseconds
-	divide float64 // what increases are divided by: a rate's seconds, or 1
-	steps  []step
-	kept   []int // the edges that are the first or the last of some range, rising
-	memory work  // of the group that was worked out last
-	groups int   // that aren't worked out yet
-	most   int   // buckets in memory
+	ctx      context.Context // of the query
+	edges    []edge
+	over     int64   // the range, milliseconds
+	divide   float64 // what increases are divided by: a rate's seconds, or 1
+	quantile float64 // the one of each sum that is asked for, NaN for the sum itself
+	steps    []step
+	kept     []int // the edges that are the first or the last of some range, rising
+	memory   work  // of the group that was worked out last
+	groups   int   // that aren't worked out yet
+	most     int   // buckets in memory
 }
 
 // step is a time that values are wanted of, and the edges in its range.
@@ -44,7 +48,7 @@ func (s *step) empty() bool { return s.first >= s.last }
 
 // newRates plans a sum at times from first to end; a step of 0 is for first alone.
 func newRates(ctx context.Context, s *sumExpr, edges []edge, first, end, every int64) *rates {
-	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, most: maxBuckets}
+	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, quantile: s.quantile, most: maxBuckets}
 	if s.function == "rate" {
 		r.divide = s.over.Seconds()
 	}
@@ -113,7 +117,7 @@ func (g *group) Iterator(chunkenc.Iterator) chunkenc.Iterator {
 			return failing{chunkenc.NewNopIterator(), tooManyBuckets(g.most)}
 		}
 	}
-	return storage.NewListSeriesIteratorWithCopy(w.samples())
+	return w.samples()
 }
 
 // failing is an iterator that ends with an error.
@@ -238,10 +242,11 @@ func (w *work) add(s *Series, wait bool) {
 	}
 }
 
-// samples are the sums at all steps.
-func (w *work) samples() *sampled {
-	out := &sampled{cursor{edges: make([]edge, 0, len(w.steps))}, make([]*promhist.FloatHistogram, len(w.steps))}
+// samples are the sums at all steps, or a quantile of each.
+func (w *work) samples() chunkenc.Iterator {
 	var all, rest total // of what is in the step's range: parts of counts add up without an error, so nothing stays of what is taken away
+	edges, sums, quantiles := make([]edge, len(w.steps)), []*promhist.FloatHistogram(nil), []float64(nil)
+	h := new(promhist.FloatHistogram)
 	from, to := 0, 0
 	for i := range w.steps {
 		t, sum := &w.steps[i], &w.sums[i]
@@ -251,21 +256,42 @@ func (w *work) samples() *sampled {
 		for ; from < t.from; from++ {
 			all.addTotal(&w.deltas[from+1], -1)
 		}
-		out.edges = append(out.edges, edge{at: t.at})
 		switch {
 		case !sum.there:
-			out.values[i] = stale()
+			h.Sum = stale
 		case !w.apart[i].there && all.there && all.scale <= sum.scale:
-			out.values[i] = all.native(t.factor)
+			all.native(h, t.factor)
 		default:
 			rest.reset()
 			rest.addTotal(&all, 1)
 			rest.addTotal(&w.apart[i], -1)
 			sum.addTotal(&rest, t.factor)
-			out.values[i] = sum.native(1)
+			sum.native(h, 1)
+		}
+		edges[i].at = t.at
+		if math.IsNaN(w.quantile) {
+			sums, h = append(sums, h), new(promhist.FloatHistogram)
+		} else {
+			quantiles = append(quantiles, quantile(w.quantile, h))
 		}
 	}
-	return out
+	if quantiles != nil {
+		return newNumbers(edges, 0, quantiles)
+	}
+	return storage.NewListSeriesIteratorWithCopy(&sampled{cursor{edges: edges}, sums})
+}
+
+// stale says that there is no value.
+var stale = math.Float64frombits(value.StaleNaN)
+
+// quantile is what the engine's histogram_quantile gives for a histogram. What that
+// notes of histograms with infinite or missing latencies is about none of Weir's.
+func quantile(q float64, h *promhist.FloatHistogram) float64 {
+	if value.IsStaleNaN(h.Sum) {
+		return stale
+	}
+	f, _ := promql.HistogramQuantile(q, h, "", posrange.PositionRange{})
+	return f
 }
 
 // sampled is samples that are there.

@@ -1,11 +1,9 @@
 package promql
 
 import (
-	"math"
 	"slices"
 
 	promhist "github.com/prometheus/prometheus/model/histogram"
-	"github.com/prometheus/prometheus/model/value"
 
 	"github.com/weirstream/weir/histogram"
 )
@@ -101,16 +99,11 @@ func (t *total) addBuckets(o *total, factor float64) {
 // reset empties t and keeps its memory.
 func (t *total) reset() { *t = total{buckets: t.buckets[:0]} }
 
-// stale says that there is no value.
-func stale() *promhist.FloatHistogram {
-	return &promhist.FloatHistogram{Sum: math.Float64frombits(value.StaleNaN)}
-}
-
-// native is t times something as the engine works with it.
-func (t *total) native(factor float64) *promhist.FloatHistogram {
-	f := &promhist.FloatHistogram{
-		CounterResetHint: promhist.GaugeType, Schema: t.scale, Count: factor * t.count, ZeroCount: factor * t.zero, Sum: factor * t.sum / 1e9,
-	}
+// native makes f t times something as the engine works with it, in the memory
+// that f has.
+func (t *total) native(f *promhist.FloatHistogram, factor float64) {
+	f.CounterResetHint, f.Schema = promhist.GaugeType, t.scale
+	f.Count, f.ZeroCount, f.Sum = factor*t.count, factor*t.zero, factor*t.sum/1e9
 	filled, spans, before := 0, 0, 0.0
 	for _, n := range t.buckets {
 		if n != 0 {
@@ -121,12 +114,11 @@ func (t *total) native(factor float64) *promhist.FloatHistogram {
 		}
 		before = n
 	}
-	f.PositiveBuckets, f.PositiveSpans = make([]float64, 0, filled), make([]promhist.Span, 0, spans)
+	f.PositiveBuckets, f.PositiveSpans = slices.Grow(f.PositiveBuckets[:0], filled), slices.Grow(f.PositiveSpans[:0], spans)
 	span(f, t.offset, t.buckets, 0)
 	for i := range f.PositiveBuckets {
 		f.PositiveBuckets[i] *= factor
 	}
-	return f
 }
 
 // extent is the scale that a counter of deltas has, and why: what
