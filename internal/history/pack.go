@@ -91,12 +91,15 @@ func (u *unpacker) unpackSparse(b []byte, wait bool) *promql.Sparse {
 	filled := s.Filled[:0]
 	b = u.b
 	for i := int32(0); i < n; i++ {
-		count, size := uvarint(b)
+		count, size := uint64(b[0]), 1
+		if count >= 0x80 { // few are, in a short window
+			count, size = binary.Uvarint(b)
+		}
 		if b = b[size:]; count > 0 {
 			filled = append(filled, promql.Bucket{Index: s.Offset + i, Count: count})
 			continue
 		}
-		run, size := uvarint(b)
+		run, size := binary.Uvarint(b)
 		b, i = b[size:], i+int32(run)
 	}
 	s.Filled = filled
@@ -123,10 +126,14 @@ func (u *unpacker) buckets(h *histogram.Histogram, n int) {
 	h.Buckets = slices.Grow(h.Buckets, n)[:n]
 	into, b := h.Buckets, u.b
 	for i := 0; i < n; i++ {
-		v, size := uvarint(b)
+		if b[0] > 0 && b[0] < 0x80 { // almost all are, in a short window
+			into[i], b = uint64(b[0]), b[1:]
+			continue
+		}
+		v, size := binary.Uvarint(b)
 		into[i], b = v, b[size:]
 		if v == 0 {
-			run, size := uvarint(b)
+			run, size := binary.Uvarint(b)
 			b = b[size:]
 			clear(into[i+1 : i+1+int(run)])
 			i += int(run)
@@ -144,18 +151,13 @@ func (u *unpacker) skip(buckets int) {
 }
 
 func (u *unpacker) uvarint() uint64 {
-	v, n := uvarint(u.b)
+	if v := u.b[0]; v < 0x80 { // most are
+		u.b = u.b[1:]
+		return uint64(v)
+	}
+	v, n := binary.Uvarint(u.b)
 	u.b = u.b[n:]
 	return v
-}
-
-// uvarint is binary.Uvarint, quicker where it is one byte, as almost all buckets of
-// a short window are.
-func uvarint(b []byte) (v uint64, size int) {
-	if b[0] < 0x80 {
-		return uint64(b[0]), 1
-	}
-	return binary.Uvarint(b)
 }
 
 func (u *unpacker) varint() int64 {

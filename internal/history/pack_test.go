@@ -39,6 +39,9 @@ func TestLevelSumsDeltas(t *testing.T) {
 		p.Hist.Record(int64(i+1) * 1e6)
 		want.Merge(&p.Hist)
 		l.add(7, p)
+		if i == 10 {
+			l.add(8, p) // stays where it is while 7 moves
+		}
 		if i%7 == 0 { // late ones come to windows that are packed
 			l.packAll()
 		}
@@ -48,6 +51,12 @@ func TestLevelSumsDeltas(t *testing.T) {
 	got := u.unpack(w.cell(w.cells[7]))
 	if len(l.windows) != 1 || got.Errors != 50 || !got.Hist.Equal(&want) {
 		t.Errorf("%d windows, %d errors, %d values", len(l.windows), got.Errors, got.Hist.Count)
+	}
+	if got := u.unpack(w.cell(w.cells[8])); got.Errors != 1 || got.Hist.MaxNS != 11*1e6 {
+		t.Errorf("another series has %+v", got)
+	}
+	if w.dead > len(w.packed)/2+100 {
+		t.Errorf("%d of %d bytes are of no row", w.dead, len(w.packed))
 	}
 	if bytes := cap(w.packed) + len(w.cells)*cellOverhead; l.bytes != bytes || w.bytes != bytes {
 		t.Errorf("%d bytes are counted, there are %d", l.bytes, bytes)

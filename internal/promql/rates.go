@@ -10,8 +10,6 @@ import (
 	promhist "github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
-	"github.com/prometheus/prometheus/promql"
-	"github.com/prometheus/prometheus/promql/parser/posrange"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -135,12 +133,16 @@ type work struct {
 	sums   []total // by step: the rates of the series that are set apart
 	apart  []total // by step: what of the deltas that is
 	states []state // of a series, by kept edge
+	scaled promhist.FloatHistogram
 }
 
 func (r *rates) work() *work {
 	w := &r.memory
 	if w.rates == nil {
-		*w = work{r, make([]total, len(r.kept)), make([]total, len(r.steps)), make([]total, len(r.steps)), make([]state, len(r.kept))}
+		*w = work{
+			rates: r, deltas: make([]total, len(r.kept)), sums: make([]total, len(r.steps)), apart: make([]total, len(r.steps)),
+			states: make([]state, len(r.kept)),
+		}
 	}
 	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
 		for i := range all {
@@ -246,7 +248,6 @@ func (w *work) add(s *Series, wait bool) {
 func (w *work) samples() chunkenc.Iterator {
 	var all, rest total // of what is in the step's range: parts of counts add up without an error, so nothing stays of what is taken away
 	edges, sums, quantiles := make([]edge, len(w.steps)), []*promhist.FloatHistogram(nil), []float64(nil)
-	h := new(promhist.FloatHistogram)
 	from, to := 0, 0
 	for i := range w.steps {
 		t, sum := &w.steps[i], &w.sums[i]
@@ -256,26 +257,23 @@ func (w *work) samples() chunkenc.Iterator {
 		for ; from < t.from; from++ {
 			all.addTotal(&w.deltas[from+1], -1)
 		}
-		switch {
-		case !sum.there:
-			h.Sum = stale
-		case !w.apart[i].there && all.there && all.scale <= sum.scale:
-			all.native(h, t.factor)
-		default:
+		factor := 1.0
+		if !w.apart[i].there && all.there && all.scale <= sum.scale {
+			sum, factor = &all, t.factor
+		} else if sum.there {
 			rest.reset()
 			rest.addTotal(&all, 1)
 			rest.addTotal(&w.apart[i], -1)
 			sum.addTotal(&rest, t.factor)
-			sum.native(h, 1)
 		}
 		edges[i].at = t.at
 		if math.IsNaN(w.quantile) {
-			sums, h = append(sums, h), new(promhist.FloatHistogram)
+			sums = append(sums, sum.native(factor))
 		} else {
-			quantiles = append(quantiles, quantile(w.quantile, h))
+			quantiles = append(quantiles, sum.quantile(w.quantile, factor, &w.scaled))
 		}
 	}
-	if quantiles != nil {
+	if sums == nil {
 		return newNumbers(edges, 0, quantiles)
 	}
 	return storage.NewListSeriesIteratorWithCopy(&sampled{cursor{edges: edges}, sums})
@@ -283,16 +281,6 @@ func (w *work) samples() chunkenc.Iterator {
 
 // stale says that there is no value.
 var stale = math.Float64frombits(value.StaleNaN)
-
-// quantile is what the engine's histogram_quantile gives for a histogram. What that
-// notes of histograms with infinite or missing latencies is about none of Weir's.
-func quantile(q float64, h *promhist.FloatHistogram) float64 {
-	if value.IsStaleNaN(h.Sum) {
-		return stale
-	}
-	f, _ := promql.HistogramQuantile(q, h, "", posrange.PositionRange{})
-	return f
-}
 
 // sampled is samples that are there.
 type sampled struct {

@@ -80,7 +80,6 @@ type histograms struct {
 
 	begun               bool // whole and delta are those of the window that the sample is within
 	whole, delta, parts total
-	partly              promhist.FloatHistogram // parts as the engine works with it
 }
 
 func newHistograms(edges []edge, s *Series, f form) chunkenc.Iterator {
@@ -109,8 +108,7 @@ func (h *histograms) FH() *promhist.FloatHistogram {
 		h.parts.reset()
 		h.parts.addTotal(&h.whole, 1)
 		h.parts.addTotal(&h.delta, e.part)
-		shown = &h.partly
-		h.parts.native(shown, 1)
+		shown = h.parts.native(1)
 	}
 	if shown.CounterResetHint = promhist.UnknownCounterReset; h.i > 0 {
 		shown.CounterResetHint = promhist.NotCounterReset
@@ -159,26 +157,24 @@ func convert(f *promhist.FloatHistogram, h *histogram.Histogram) {
 // than some in a row. Prometheus names a bucket by its upper bound, so its indices
 // are one higher.
 func span[N uint64 | float64](f *promhist.FloatHistogram, offset int32, buckets []N, most int32) {
-	spans, filled := f.PositiveSpans[:0], f.PositiveBuckets[:0]
+	f.PositiveSpans, f.PositiveBuckets = f.PositiveSpans[:0], f.PositiveBuckets[:0]
 	gap := offset + 1
 	for _, n := range buckets {
 		if n == 0 {
 			gap++
 			continue
 		}
-		switch last := len(spans) - 1; {
-		case last >= 0 && gap == 0:
-			spans[last].Length++
-		case last >= 0 && gap <= most:
-			spans[last].Length += uint32(gap) + 1
-			filled = append(filled, make([]float64, gap)...)
-		default:
-			spans = append(spans, promhist.Span{Offset: gap, Length: 1})
+		if last := len(f.PositiveSpans) - 1; last >= 0 && gap <= most {
+			f.PositiveSpans[last].Length += uint32(gap) + 1
+			for range gap {
+				f.PositiveBuckets = append(f.PositiveBuckets, 0)
+			}
+		} else {
+			f.PositiveSpans = append(f.PositiveSpans, promhist.Span{Offset: gap, Length: 1})
 		}
-		filled = append(filled, float64(n))
+		f.PositiveBuckets = append(f.PositiveBuckets, float64(n))
 		gap = 0
 	}
-	f.PositiveSpans, f.PositiveBuckets = spans, filled
 }
 
 // column is one of a series' classic metrics: its samples by edge.

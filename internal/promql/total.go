@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	promhist "github.com/prometheus/prometheus/model/histogram"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser/posrange"
 
 	"github.com/weirstream/weir/histogram"
 )
@@ -99,11 +101,14 @@ func (t *total) addBuckets(o *total, factor float64) {
 // reset empties t and keeps its memory.
 func (t *total) reset() { *t = total{buckets: t.buckets[:0]} }
 
-// native makes f t times something as the engine works with it, in the memory
-// that f has.
-func (t *total) native(f *promhist.FloatHistogram, factor float64) {
-	f.CounterResetHint, f.Schema = promhist.GaugeType, t.scale
-	f.Count, f.ZeroCount, f.Sum = factor*t.count, factor*t.zero, factor*t.sum/1e9
+// native is t times something as the engine works with it.
+func (t *total) native(factor float64) *promhist.FloatHistogram {
+	if !t.there {
+		return &promhist.FloatHistogram{Sum: stale}
+	}
+	f := &promhist.FloatHistogram{
+		CounterResetHint: promhist.GaugeType, Schema: t.scale, Count: factor * t.count, ZeroCount: factor * t.zero, Sum: factor * t.sum / 1e9,
+	}
 	filled, spans, before := 0, 0, 0.0
 	for _, n := range t.buckets {
 		if n != 0 {
@@ -114,11 +119,28 @@ func (t *total) native(f *promhist.FloatHistogram, factor float64) {
 		}
 		before = n
 	}
-	f.PositiveBuckets, f.PositiveSpans = slices.Grow(f.PositiveBuckets[:0], filled), slices.Grow(f.PositiveSpans[:0], spans)
+	f.PositiveBuckets, f.PositiveSpans = make([]float64, 0, filled), make([]promhist.Span, 0, spans)
 	span(f, t.offset, t.buckets, 0)
 	for i := range f.PositiveBuckets {
 		f.PositiveBuckets[i] *= factor
 	}
+	return f
+}
+
+// quantile is what the engine's histogram_quantile gives for t times something; f is
+// memory for that.
+func (t *total) quantile(q, factor float64, f *promhist.FloatHistogram) float64 {
+	if !t.there {
+		return stale
+	}
+	f.Schema, f.Count, f.ZeroCount = t.scale, factor*t.count, factor*t.zero
+	f.PositiveSpans = append(f.PositiveSpans[:0], promhist.Span{Offset: t.offset + 1, Length: uint32(len(t.buckets))})
+	f.PositiveBuckets = slices.Grow(f.PositiveBuckets[:0], len(t.buckets))
+	for _, n := range t.buckets { // empty ones are passed over
+		f.PositiveBuckets = append(f.PositiveBuckets, factor*n)
+	}
+	v, _ := promql.HistogramQuantile(q, f, "", posrange.PositionRange{}) // its notes are of infinite latencies
+	return v
 }
 
 // extent is the scale that a counter of deltas has, and why: what
