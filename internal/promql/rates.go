@@ -31,7 +31,8 @@ type rates struct {
 	kept     []int // the edges that are the first or the last of some range, rising
 	memory   work  // of the group that was worked out last
 	groups   int   // that aren't worked out yet
-	most     int   // buckets in memory
+	share    *Share
+	held     int // bytes of memory that share knows of
 }
 
 // step is a time that values are wanted of, and the edges in its range.
@@ -45,8 +46,8 @@ type step struct {
 func (s *step) empty() bool { return s.first >= s.last }
 
 // newRates plans a sum at times from first to end; a step of 0 is for first alone.
-func newRates(ctx context.Context, s *sumExpr, edges []edge, first, end, every int64) *rates {
-	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, quantile: s.quantile, most: maxBuckets}
+func newRates(ctx context.Context, s *sumExpr, share *Share, edges []edge, first, end, every int64) *rates {
+	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, quantile: s.quantile, share: share}
 	if s.function == "rate" {
 		r.divide = s.over.Seconds()
 	}
@@ -104,15 +105,15 @@ func (g *group) Labels() labels.Labels { return g.labels }
 func (g *group) Iterator(chunkenc.Iterator) chunkenc.Iterator {
 	w := g.work()
 	if g.groups--; g.groups <= 0 {
-		defer func() { g.memory = work{} }() // the engine holds on to the groups while it works out what comes after them
+		defer g.free() // the engine holds on to the groups while it works out what comes after them
 	}
 	for _, s := range g.series {
 		if g.ctx.Err() != nil {
 			return failing{chunkenc.NewNopIterator(), g.ctx.Err()}
 		}
 		w.add(s.of, s.form.wait)
-		if w.buckets() > g.most {
-			return failing{chunkenc.NewNopIterator(), tooManyBuckets(g.most)}
+		if err := g.hold(w.bytes()); err != nil {
+			return failing{chunkenc.NewNopIterator(), err}
 		}
 	}
 	return w.samples()
@@ -152,14 +153,27 @@ func (r *rates) work() *work {
 	return w
 }
 
-// buckets are how many there is memory for.
-func (w *work) buckets() (n int) {
+// bytes are those of the memory.
+func (w *work) bytes() int {
+	n := stepBytes * (len(w.kept) + len(w.steps))
 	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
 		for i := range all {
-			n += cap(all[i].buckets)
+			n += 8 * cap(all[i].buckets)
 		}
 	}
 	return n
+}
+
+// hold tells how much memory there is.
+func (r *rates) hold(bytes int) error {
+	more := bytes - r.held
+	r.held = bytes
+	return r.share.Hold(more)
+}
+
+func (r *rates) free() {
+	r.memory = work{}
+	_ = r.hold(0) // it holds less than before
 }
 
 // state is what a series' counter is at an edge.

@@ -150,7 +150,8 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 		return storage.ErrSeriesSet(tooManyPoints()) // in a subquery of somebody who knows this label
 	}
 	hints.Start, hints.Range, hints.Func = first-s.over.Milliseconds()+1, s.over.Milliseconds(), s.function
-	found, warnings, err := q.read(ctx, &hints, s.of.LabelMatchers)
+	share := q.share(text)
+	found, warnings, err := q.read(ctx, &hints, share, s.of.LabelMatchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
@@ -158,7 +159,7 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 	if len(found) == 0 {
 		return out
 	}
-	plan := newRates(ctx, s, found[0].edges, first, hints.End, hints.Step)
+	plan := newRates(ctx, s, share, found[0].edges, first, hints.End, hints.Step)
 	groups := map[string]*group{}
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for _, one := range found {

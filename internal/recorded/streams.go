@@ -21,18 +21,19 @@ type Streams struct{ Conn *bus.Conn }
 
 // Querier implements [storage.Queryable].
 func (s Streams) Querier(mint, maxt int64) (storage.Querier, error) {
-	return &streamsQuerier{querier{nil, mint, maxt}, s.Conn}, nil
+	return &streamsQuerier{querier{nil, mint, maxt}, s.Conn, DefaultBytes}, nil
 }
 
 type streamsQuerier struct {
 	querier
 	conn *bus.Conn
+	left int // bytes that further selectors of the query may take
 }
 
 // Select reads the series that match. Without the stream, in an install that no
 // alerter of this version has worked in, there are none.
 func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	of := querier{NewMemory(DefaultBytes), q.mint, q.maxt}
+	of := querier{NewMemory(q.left), q.mint, q.maxt}
 	since := q.mint
 	if hints != nil {
 		since = hints.Start
@@ -54,5 +55,6 @@ func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storag
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
+	q.left -= of.State().Bytes
 	return of.Select(ctx, ordered, hints, matchers...)
 }
