@@ -16,12 +16,9 @@ import (
 )
 
 const (
-	// A query takes 320 MiB of memory at most: these two bounds, in equal parts.
-	maxSamples = 10 << 20  // of 16 bytes, that the engine has at once; a native histogram is about 50
-	maxHeld    = 160 << 20 // bytes that all selectors and sums hold
-
-	maxSeries = 100_000 // of Prometheus's, of one selector
-	maxPoints = 11_000  // of a series in a result, as Prometheus has it
+	maxHeld   = 160 << 20 // bytes, of all selectors and sums of a query: with its samples 320 MiB at most
+	maxSeries = 100_000   // of Prometheus's, of one selector
+	maxPoints = 11_000    // of a series in a result, as Prometheus has it
 	maxTime   = 20 * time.Second
 
 	// lookback is how long a sample stands for what follows it: the widest window.
@@ -29,6 +26,10 @@ const (
 
 	subqueryStep = time.Minute // of one that gives none
 )
+
+// MaxSamples are those that the engine has of a query at once, of 16 bytes; a native
+// histogram is about 50.
+const MaxSamples = 10_000_000
 
 // MaxWaiting is how many queries wait for their turn, of a few KiB.
 const MaxWaiting = 200
@@ -76,7 +77,7 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
 	return &Engine{
 		engine: promql.NewEngine(promql.EngineOpts{
-			MaxSamples: maxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
+			MaxSamples: MaxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
 			NoStepSubqueryIntervalFn: func(int64) int64 { return step.Milliseconds() },
 			Parser:                   p,
 		}),
@@ -97,8 +98,8 @@ func (e *Engine) Looking(back time.Duration) *Engine {
 	return &other
 }
 
-// Holding is the engine, but the selectors and sums of a query may hold so many
-// bytes. It is for sources of latencies alone.
+// Holding is the engine, which isn't one of [With], but the selectors and sums of a
+// query may hold so many bytes.
 func (e *Engine) Holding(bytes int) *Engine {
 	return e.but(func(own *queryable) { own.held = bytes })
 }

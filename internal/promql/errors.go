@@ -102,7 +102,7 @@ func explain(err error, expr string) error {
 	case errors.As(err, &one):
 		return syntaxError(one, expr)
 	case errors.As(err, &samples):
-		return limitf("the query needs more than %d samples at once, the limit: choose fewer series, a shorter time or a longer step", maxSamples)
+		return limitf("the query needs more than %d samples at once, the limit: choose fewer series, a shorter time or a longer step", MaxSamples)
 	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
 		return &LimitError{Reason: fmt.Sprintf("the query takes longer than %s, the limit: choose fewer series, a shorter time or a longer step", maxTime), Timeout: true}
 	case errors.As(err, &storage):

@@ -130,11 +130,11 @@ func (f failing) Err() error { return f.err }
 // work is a sum in the making, whose memory the next one uses again.
 type work struct {
 	*rates
-	deltas []total // by kept edge: of all series since the kept edge before it
-	sums   []total // by step: the rates of the series that are set apart
-	apart  []total // by step: what of the deltas that is
-	states []state // of a series, by kept edge
-	scaled promhist.FloatHistogram
+	deltas []total                 // by kept edge: of all series since the kept edge before it
+	sums   []total                 // by step: the rates of the series that are set apart
+	apart  []total                 // by step: what of the deltas that is
+	states []state                 // of a series, by kept edge
+	scaled promhist.FloatHistogram // a sum that a quantile is taken of
 }
 
 func (r *rates) work() *work {
@@ -272,9 +272,11 @@ func (w *work) samples() chunkenc.Iterator {
 			all.addTotal(&w.deltas[from+1], -1)
 		}
 		factor := 1.0
-		if !w.apart[i].there && all.there && all.scale <= sum.scale {
+		switch {
+		case !sum.there:
+		case !w.apart[i].there && all.there && all.scale <= sum.scale:
 			sum, factor = &all, t.factor
-		} else if sum.there {
+		default:
 			rest.reset()
 			rest.addTotal(&all, 1)
 			rest.addTotal(&w.apart[i], -1)
