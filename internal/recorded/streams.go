@@ -3,6 +3,7 @@ package recorded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -51,6 +52,9 @@ func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storag
 	})
 	if err == nil || errors.Is(err, bus.ErrNoStream) {
 		err = failed
+	}
+	if errors.Is(err, ErrFull) {
+		err = fmt.Errorf("the query needs more than %d MiB of recorded series, the limit of all its selectors together: choose fewer series or a shorter time: %w", DefaultBytes>>20, err)
 	}
 	if err != nil {
 		return storage.ErrSeriesSet(err)
