@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	maxQueries   = 2        // worked on at once: each may take 320 MiB for its samples
+	maxQueries   = 2        // worked on at once: each may take 320 MiB
 	maxPromBytes = 64 << 20 // of an answer
 )
 

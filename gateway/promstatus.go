@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ const promConfig = "global:\n  scrape_interval: 10s\n  evaluation_interval: 1m\n
 
 // promFlags are those that have a meaning here.
 var promFlags = map[string]string{
-	"query.lookback-delta": "5m", "query.max-concurrency": "2", "query.max-samples": "20000000", "query.timeout": "20s", "storage.tsdb.retention.time": "1d",
+	"query.lookback-delta": "5m", "query.max-concurrency": "2", "query.max-samples": strconv.Itoa(promql.MaxSamples), "query.timeout": "20s", "storage.tsdb.retention.time": "1d",
 }
 
 // buildInfo names the Prometheus whose engine and API this is: clients choose by

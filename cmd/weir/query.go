@@ -24,6 +24,10 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
+// maxQueryBytes is what the selectors and sums of a query may hold: a copy of all
+// deltas they need, of about 1 KiB, which a gateway has for all queries.
+const maxQueryBytes = 768 << 20
+
 type queryFlags struct {
 	timeFlags
 	step   string
@@ -112,7 +116,7 @@ func (a *app) query(ctx context.Context, f *queryFlags, expr string) error {
 		return err
 	}
 	defer c.Close()
-	engine := promql.NewBeside(promql.Streams{Conn: c, Now: now}, recorded.Streams{Conn: c}, 1)
+	engine := promql.NewBeside(promql.Streams{Conn: c, Now: now}, recorded.Streams{Conn: c}, 1).Holding(maxQueryBytes)
 	var r *promql.Result
 	if q.course {
 		r, err = engine.Range(ctx, expr, q.interval.From(), q.interval.To(), q.step)

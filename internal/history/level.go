@@ -1,6 +1,7 @@
 package history
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/weirstream/weir/internal/query"
@@ -8,7 +9,7 @@ import (
 )
 
 const (
-	cellOverhead = 64   // bytes of a map's entry and an allocation's rounding
+	cellOverhead = 32   // bytes of a map's entry
 	hotBytes     = 2048 // of a row that isn't packed, about
 	hotWindows   = 3    // of a level: those that deltas come for
 )
@@ -20,15 +21,26 @@ type level struct {
 	windows map[int64]*window
 	hot     []int64 // starts of the windows that aren't packed, the last one added to last
 	bytes   int
+	scratch []byte
 }
 
 // window is what is known of [start, start+step): a row a series, packed or not.
+// All packed rows of a window are in one piece of memory, in the order of their
+// series: whoever reads some series' windows finds what it needs next beside what
+// it has read, and the collector has a piece a window to look at.
 type window struct {
 	rows   map[uint32]*query.Row // without keys
-	cells  map[uint32][]byte
+	cells  map[uint32]cell
+	packed []byte // what is in it stays as it is
+	dead   int    // bytes of it that are in no cell
 	losses map[lossKey]uint64
 	bytes  int
 }
+
+// cell is where a packed row is.
+type cell struct{ from, to uint32 }
+
+func (w *window) cell(c cell) []byte { return w.packed[c.from:c.to:c.to] }
 
 type lossKey struct{ node, reason, unit string }
 
@@ -40,7 +52,7 @@ func (l *level) window(ns int64) *window {
 	start := l.floor(ns)
 	w := l.windows[start]
 	if w == nil {
-		w = &window{cells: map[uint32][]byte{}}
+		w = &window{cells: map[uint32]cell{}}
 		l.windows[start] = w
 	}
 	return w
@@ -53,10 +65,11 @@ func (l *level) add(id uint32, p *proto.Point) {
 	if row == nil {
 		row = new(query.Row)
 		grown := hotBytes
-		if cell, packed := w.cells[id]; packed {
-			row = new(unpacker).unpack(cell)
+		if c, packed := w.cells[id]; packed {
+			row = new(unpacker).unpack(w.cell(c))
 			delete(w.cells, id)
-			grown -= len(cell) + cellOverhead
+			w.dead += int(c.to - c.from)
+			grown -= cellOverhead
 		}
 		w.rows[id] = row
 		w.grow(l, grown)
@@ -91,11 +104,25 @@ func (l *level) packOldest() {
 	if w == nil {
 		return // it was dropped
 	}
-	for id, row := range w.rows {
-		cell := slices.Clip(pack(nil, row))
-		w.cells[id] = cell
-		w.grow(l, len(cell)+cellOverhead-hotBytes)
+	held := cap(w.packed)
+	if w.dead > len(w.packed)/2 {
+		live := make([]byte, 0, len(w.packed)-w.dead)
+		for id, c := range w.cells {
+			from := len(live)
+			live = append(live, w.cell(c)...)
+			w.cells[id] = cell{uint32(from), uint32(len(live))}
+		}
+		w.packed, w.dead = live, 0
 	}
+	b, from := l.scratch[:0], len(w.packed)
+	for _, id := range slices.Sorted(maps.Keys(w.rows)) {
+		at := from + len(b)
+		b = pack(b, w.rows[id])
+		w.cells[id] = cell{uint32(at), uint32(from + len(b))}
+		w.grow(l, cellOverhead-hotBytes)
+	}
+	w.packed, l.scratch = append(w.packed, b...), b
+	w.grow(l, cap(w.packed)-held)
 	w.rows = nil
 }
 
@@ -114,9 +141,9 @@ func (w *window) each(u *unpacker, wanted func(id uint32) bool, show func(id uin
 			show(id, row)
 		}
 	}
-	for id, cell := range w.cells {
+	for id, c := range w.cells {
 		if wanted == nil || wanted(id) {
-			show(id, u.unpack(cell))
+			show(id, u.unpack(w.cell(c)))
 		}
 	}
 }

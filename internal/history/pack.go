@@ -12,12 +12,12 @@ import (
 // pack appends a row without its key, in a tenth of the memory: most buckets of
 // a short window hold 0 or 1.
 func pack(b []byte, r *query.Row) []byte {
+	b = packHistogram(b, &r.Hist)
+	b = packHistogram(b, &r.Wait)
 	b = binary.AppendUvarint(b, r.Errors)
 	b = binary.AppendVarint(b, r.WaitNS)
 	b = binary.AppendVarint(b, r.ProcessingNS)
-	b = binary.AppendVarint(b, r.TransferNS)
-	b = packHistogram(b, &r.Hist)
-	return packHistogram(b, &r.Wait)
+	return binary.AppendVarint(b, r.TransferNS)
 }
 
 func packHistogram(b []byte, h *histogram.Histogram) []byte {
@@ -55,50 +55,54 @@ type unpacker struct {
 func (u *unpacker) unpack(b []byte) *query.Row {
 	u.b = b
 	r := &u.row
-	r.Errors = u.uvarint()
-	r.WaitNS, r.ProcessingNS, r.TransferNS = u.varint(), u.varint(), u.varint()
 	u.histogram(&r.Hist)
 	u.histogram(&r.Wait)
+	r.Errors = u.uvarint()
+	r.WaitNS, r.ProcessingNS, r.TransferNS = u.varint(), u.varint(), u.varint()
 	return r
 }
 
 // unpackOne returns one of a row's histograms, without its buckets unless they
 // are wanted. It is valid until the next call.
 func (u *unpacker) unpackOne(b []byte, wait, buckets bool) *histogram.Histogram {
-	h, n := &u.row.Hist, u.find(b, wait)
-	if buckets {
+	h := &u.row.Hist
+	if n := u.find(h, b, wait); buckets {
 		u.buckets(h, n)
 	}
 	return h
 }
 
-// find goes to one of a row's histograms, reads all but the buckets into
-// u.row.Hist, and returns how many of those there are.
-func (u *unpacker) find(b []byte, wait bool) int {
+// find goes to one of a row's histograms, reads all but the buckets, and returns
+// how many of those there are.
+func (u *unpacker) find(h *histogram.Histogram, b []byte, wait bool) int {
 	u.b = b
-	for range 4 {
-		u.uvarint() // errors and sums
-	}
-	n := u.head(&u.row.Hist)
+	n := u.head(h)
 	if wait {
 		u.skip(n)
-		n = u.head(&u.row.Hist)
+		n = u.head(h)
 	}
 	return n
 }
 
 // unpackSparse is unpackOne with the buckets that aren't empty alone.
 func (u *unpacker) unpackSparse(b []byte, wait bool) *promql.Sparse {
-	n := u.find(b, wait)
 	s := &u.sparse
-	s.Histogram, s.Filled = u.row.Hist, s.Filled[:0]
-	for i := int32(0); i < int32(n); i++ {
-		if count := u.uvarint(); count > 0 {
-			s.Filled = append(s.Filled, promql.Bucket{Index: s.Offset + i, Count: count})
-		} else {
-			i += int32(u.uvarint())
+	n := int32(u.find(&s.Histogram, b, wait))
+	filled := s.Filled[:0]
+	b = u.b
+	for i := int32(0); i < n; i++ {
+		count, size := uint64(b[0]), 1
+		if count >= 0x80 { // few are, in a short window
+			count, size = binary.Uvarint(b)
 		}
+		if b = b[size:]; count > 0 {
+			filled = append(filled, promql.Bucket{Index: s.Offset + i, Count: count})
+			continue
+		}
+		run, size := binary.Uvarint(b)
+		b, i = b[size:], i+int32(run)
 	}
+	s.Filled = filled
 	return s
 }
 

@@ -34,25 +34,31 @@ func TestLevelSumsDeltas(t *testing.T) {
 	l := newLevel(int64(time.Minute))
 	var u unpacker
 	var want histogram.Histogram
-	bytes := 0
 	for i := range 50 {
 		p := &proto.Point{StartNS: int64(i%6) * proto.WindowNS, WindowNS: proto.WindowNS, Errors: 1}
 		p.Hist.Record(int64(i+1) * 1e6)
 		want.Merge(&p.Hist)
 		l.add(7, p)
+		if i == 10 {
+			l.add(8, p) // stays where it is while 7 moves
+		}
 		if i%7 == 0 { // late ones come to windows that are packed
 			l.packAll()
 		}
 	}
 	l.packAll()
-	got := u.unpack(l.windows[0].cells[7])
+	w := l.windows[0]
+	got := u.unpack(w.cell(w.cells[7]))
 	if len(l.windows) != 1 || got.Errors != 50 || !got.Hist.Equal(&want) {
 		t.Errorf("%d windows, %d errors, %d values", len(l.windows), got.Errors, got.Hist.Count)
 	}
-	for _, c := range l.windows[0].cells {
-		bytes += len(c) + cellOverhead
+	if got := u.unpack(w.cell(w.cells[8])); got.Errors != 1 || got.Hist.MaxNS != 11*1e6 {
+		t.Errorf("another series has %+v", got)
 	}
-	if l.bytes != bytes || l.windows[0].bytes != bytes {
+	if w.dead > len(w.packed)/2+100 {
+		t.Errorf("%d of %d bytes are of no row", w.dead, len(w.packed))
+	}
+	if bytes := cap(w.packed) + len(w.cells)*cellOverhead; l.bytes != bytes || w.bytes != bytes {
 		t.Errorf("%d bytes are counted, there are %d", l.bytes, bytes)
 	}
 	if l.dropOldest(); l.bytes != 0 || len(l.windows) != 0 {

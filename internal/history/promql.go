@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -12,8 +13,8 @@ import (
 	"github.com/weirstream/weir/proto"
 )
 
-// maxDeltas are in an answer, at 32 bytes each besides what the history holds anyway.
-const maxDeltas = 8_000_000
+// seriesBytes are what an answer holds of a series without its deltas.
+const seriesBytes = 384
 
 // piece is a window of a level.
 type piece struct {
@@ -25,30 +26,22 @@ type piece struct {
 // finest windows that are kept of it unless the question needs no such fine ones,
 // and packed as it is: nobody is held up while the engine works.
 func (c *History) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
-	return c.choose(ctx, ask, maxDeltas)
-}
-
-// choose is Select with another bound on deltas.
-func (c *History) choose(ctx context.Context, ask promql.Ask, most int) (*promql.Answer, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	end := min(ask.Interval.ToNS, c.complete())
 	origin := c.origin()
 	from := max(origin, c.edge(min(ask.Interval.FromNS, end), ask.WidthNS))
 	out := &promql.Answer{Edges: []int64{from}, Missing: c.missingBefore(ask.Interval.FromNS, origin)}
-	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}, most: most}
+	pieces := c.pieces(from, end, ask.WidthNS)
+	t := &taking{History: c, ask: ask, out: out, known: make([]seen, len(c.series)), losses: map[lossKey]*promql.Losses{}, windows: len(pieces)}
 	for _, p := range c.pieces(origin, from, math.MaxInt64) {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err := cmp.Or(ctx.Err(), t.before(p)); err != nil {
+			return nil, err
 		}
-		t.before(p)
 	}
-	for _, p := range c.pieces(from, end, ask.WidthNS) {
-		if t.window(p); t.deltas > t.most {
-			return nil, promql.TooManyDeltas(t.most)
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	for _, p := range pieces {
+		if err := cmp.Or(ctx.Err(), t.window(p)); err != nil {
+			return nil, err
 		}
 	}
 	t.finish()
@@ -126,16 +119,20 @@ type taking struct {
 	out    *promql.Answer
 	known  []seen // by series
 	losses map[lossKey]*promql.Losses
-	deltas int // in the answer
-	most   int // of them
-	u      unpacker
+
+	windows int // of the answer
+	u       unpacker
 }
 
 // packed is a series of the answer and its deltas.
 type packed struct {
 	promql.Series
 	cells [][]byte
+	held  bool // its bytes are counted
 }
+
+// bytes are those of where the deltas are.
+func (s *packed) bytes() int { return 8*cap(s.Windows) + 24*cap(s.cells) }
 
 // seen is a series that was come across.
 type seen struct {
@@ -155,34 +152,55 @@ func (t *taking) series(id uint32) *packed {
 	return s.packed
 }
 
+// hold counts bytes of a series.
+func (t *taking) hold(s *packed, bytes int) error {
+	if !s.held {
+		s.held = true
+		bytes += seriesBytes
+	}
+	return t.ask.Share.Hold(bytes)
+}
+
 // before adds a window to what comes before the answer.
-func (t *taking) before(p piece) {
+func (t *taking) before(p piece) error {
 	w := t.levels[p.level].windows[p.from]
 	if w == nil {
-		return
+		return nil
 	}
-	for key, n := range w.losses {
-		t.loss(key).Base += n
+	add := func(id uint32, delta func(*packed)) error {
+		s := t.series(id)
+		if s == nil {
+			return nil
+		}
+		held := promql.RowBytes(s.Base)
+		if s.Base == nil {
+			s.Base = new(query.Row)
+		}
+		delta(s)
+		return t.hold(s, promql.RowBytes(s.Base)-held)
 	}
 	for id, row := range w.rows {
-		if s := t.series(id); s != nil {
-			t.base(s).AddRow(row)
+		if err := add(id, func(s *packed) { s.Base.AddRow(row) }); err != nil {
+			return err
 		}
 	}
-	for id, cell := range w.cells {
-		s := t.series(id)
-		switch {
-		case s == nil:
-		case t.ask.Differences:
-			base := t.base(s)
-			addTotals(&base.Hist, t.u.unpackOne(cell, false, false))
-			if s.Key.Side == proto.SideServer {
-				addTotals(&base.Wait, t.u.unpackOne(cell, true, false))
+	for id, c := range w.cells {
+		err := add(id, func(s *packed) {
+			cell := w.cell(c)
+			if !t.ask.Differences {
+				s.Base.AddRow(t.u.unpack(cell))
+				return
 			}
-		default:
-			t.base(s).AddRow(t.u.unpack(cell))
+			addTotals(&s.Base.Hist, t.u.unpackOne(cell, false, false))
+			if s.Key.Side == proto.SideServer {
+				addTotals(&s.Base.Wait, t.u.unpackOne(cell, true, false))
+			}
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return t.lose(w, func(l *promql.Losses, n uint64) { l.Base += n })
 }
 
 // addTotals adds what a histogram holds, but not how it is spread.
@@ -190,48 +208,58 @@ func addTotals(to, h *histogram.Histogram) {
 	to.Merge(&histogram.Histogram{Scale: h.Scale, Count: h.Count, ZeroCount: h.Count, SumNS: h.SumNS, MinNS: h.MinNS, MaxNS: h.MaxNS})
 }
 
-func (t *taking) base(s *packed) *query.Row {
-	if s.Base == nil {
-		s.Base = new(query.Row)
-	}
-	return s.Base
-}
-
 // window adds one of the answer's windows.
-func (t *taking) window(p piece) {
+func (t *taking) window(p piece) error {
 	at := len(t.out.Edges) - 1
 	t.out.Edges = append(t.out.Edges, p.to)
 	w := t.levels[p.level].windows[p.from]
 	if w == nil {
-		return
+		return nil
 	}
-	add := func(id uint32, cell func() []byte) {
-		if s := t.series(id); s != nil {
-			s.Windows = append(s.Windows, at)
-			s.cells = append(s.cells, cell())
-			t.deltas++
-		}
+	add := func(s *packed, cell []byte, copied int) error {
+		held := s.bytes()
+		s.Windows = append(s.Windows, at)
+		s.cells = append(s.cells, cell)
+		return t.hold(s, s.bytes()-held+copied)
 	}
 	for id, row := range w.rows { // deltas may still come: a copy
-		add(id, func() []byte { return pack(nil, row) })
+		if s := t.series(id); s != nil {
+			cell := pack(nil, row)
+			if err := add(s, cell, cap(cell)); err != nil {
+				return err
+			}
+		}
 	}
-	for id, cell := range w.cells {
-		add(id, func() []byte { return cell })
+	for id, c := range w.cells {
+		if s := t.series(id); s != nil {
+			if err := add(s, w.cell(c), 0); err != nil {
+				return err
+			}
+		}
 	}
-	for key, n := range w.losses {
-		l := t.loss(key)
+	return t.lose(w, func(l *promql.Losses, n uint64) {
 		l.Counts = append(l.Counts, make([]uint64, at+1-len(l.Counts))...)
 		l.Counts[at] += n
-	}
+	})
 }
 
-func (t *taking) loss(key lossKey) *promql.Losses {
-	l := t.losses[key]
-	if l == nil {
-		l = &promql.Losses{Node: key.node, Reason: key.reason, Unit: key.unit}
-		t.losses[key] = l
+// lose adds a window's losses, if they are asked for.
+func (t *taking) lose(w *window, add func(*promql.Losses, uint64)) error {
+	if !t.ask.Losses {
+		return nil
 	}
-	return l
+	for key, n := range w.losses {
+		l := t.losses[key]
+		if l == nil {
+			if err := t.ask.Share.Hold(8 * t.windows); err != nil {
+				return err
+			}
+			l = &promql.Losses{Node: key.node, Reason: key.reason, Unit: key.unit}
+			t.losses[key] = l
+		}
+		add(l, n)
+	}
+	return nil
 }
 
 func (t *taking) finish() {
@@ -244,9 +272,6 @@ func (t *taking) finish() {
 		p.Read = func(n int, wait, buckets bool) *histogram.Histogram { return u.unpackOne(p.cells[n], wait, buckets) }
 		p.Sparse = func(n int, wait bool) *promql.Sparse { return u.unpackSparse(p.cells[n], wait) }
 		t.out.Series = append(t.out.Series, &p.Series)
-	}
-	if !t.ask.Losses {
-		return
 	}
 	for _, l := range t.losses {
 		l.Counts = append(l.Counts, make([]uint64, len(t.out.Edges)-1-len(l.Counts))...)

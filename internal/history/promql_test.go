@@ -126,18 +126,32 @@ func TestSparse(t *testing.T) {
 	}
 }
 
-// A question that would hold too many deltas is refused, with the limit's name.
-func TestTooManyDeltas(t *testing.T) {
+// What all selectors of a query hold has one bound: many that are each far below it
+// are refused together, in whichever form.
+func TestMemoryOfQueries(t *testing.T) {
+	const selectors = 12
 	now := time.Unix(1_800_000_000, 0)
-	c := filled(2, 5, now)
-	ask := promql.Ask{Interval: query.Between(now.Add(-24*time.Hour), now), Wanted: func(*query.Key) bool { return true }}
-	a, err := c.choose(t.Context(), ask, 10*1000)
-	if err != nil || len(a.Series) != 10 {
-		t.Fatal(err)
-	}
-	var limit *promql.LimitError
-	if _, err := c.choose(t.Context(), ask, 100); !errors.As(err, &limit) || !strings.Contains(limit.Reason, "more than 100 deltas, the limit") {
-		t.Error(err)
+	engine := promql.New(filled(10, 20, now), 1).Holding(4 << 20)
+	for _, expr := range []string{
+		"sum(rate(http_server_request_duration_seconds[1h] offset %dm))",
+		"sum(rate(http_server_request_duration_seconds_count[1h] offset %dm))",
+		"max(http_server_request_duration_seconds_count offset %dm)",
+		"max(histogram_count(http_server_request_duration_seconds offset %dm))",
+	} {
+		var all []string
+		for n := range selectors {
+			one := fmt.Sprintf(expr, n)
+			if _, err := engine.Instant(t.Context(), one, now); err != nil {
+				t.Errorf("%s: %v", one, err)
+			}
+			all = append(all, one)
+		}
+		var limit *promql.LimitError
+		_, err := engine.Instant(t.Context(), strings.Join(all, " + "), now)
+		if !errors.As(err, &limit) || !strings.Contains(limit.Reason, "more than 4 MiB of memory together, the limit: ") ||
+			!strings.Contains(limit.Reason, "http_server_request_duration_seconds") {
+			t.Errorf("%d times %s: %v", selectors, expr, err)
+		}
 	}
 }
 

@@ -16,17 +16,20 @@ import (
 )
 
 const (
-	maxSamples = 20_000_000 // of 16 bytes, in memory at once; a native histogram is about 50
-	maxBuckets = 40_000_000 // of 8 bytes, of a sum in the making: as much as samples may take
-	maxSeries  = 100_000    // of Prometheus's, of one selector
-	maxPoints  = 11_000     // of a series in a result, as Prometheus has it
-	maxTime    = 20 * time.Second
+	maxHeld   = 160 << 20 // bytes, of all selectors and sums of a query: with its samples 320 MiB at most
+	maxSeries = 100_000   // of Prometheus's, of one selector
+	maxPoints = 11_000    // of a series in a result, as Prometheus has it
+	maxTime   = 20 * time.Second
 
 	// lookback is how long a sample stands for what follows it: the widest window.
 	lookback = 5 * time.Minute
 
 	subqueryStep = time.Minute // of one that gives none
 )
+
+// MaxSamples are those that the engine has of a query at once, of 16 bytes; a native
+// histogram is about 50.
+const MaxSamples = 10_000_000
 
 // MaxWaiting is how many queries wait for their turn, of a few KiB.
 const MaxWaiting = 200
@@ -54,7 +57,7 @@ type Result struct {
 // New is an engine over a source that works on some queries at once; others wait
 // for their turn, within their time.
 func New(source Source, atOnce int) *Engine {
-	own := &queryable{source, maxSeries, lookback}
+	own := &queryable{source, maxSeries, maxHeld, lookback}
 	e := over(own, summing{newParser()}, atOnce, subqueryStep)
 	e.own = own
 	return e
@@ -68,13 +71,13 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	if source == nil {
 		return over(others, newParser(), 1, step)
 	}
-	return over(beside{&queryable{source, maxSeries, lookback}, others}, newParser(), 1, step)
+	return over(beside{&queryable{source, maxSeries, maxHeld, lookback}, others}, newParser(), 1, step)
 }
 
 func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
 	return &Engine{
 		engine: promql.NewEngine(promql.EngineOpts{
-			MaxSamples: maxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
+			MaxSamples: MaxSamples, Timeout: maxTime, LookbackDelta: lookback, EnableAtModifier: true, EnableNegativeOffset: true,
 			NoStepSubqueryIntervalFn: func(int64) int64 { return step.Milliseconds() },
 			Parser:                   p,
 		}),
@@ -88,12 +91,23 @@ func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
 // Looking is the engine, but samples stand for what follows them as long as said.
 func (e *Engine) Looking(back time.Duration) *Engine {
 	other := *e
-	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
-	if e.own == nil || back <= 0 { // the engine takes its own then
-		return &other
+	if e.own != nil && back > 0 { // the engine takes its own otherwise
+		other = *e.but(func(own *queryable) { own.lookback = back })
 	}
-	own := *e.own
-	own.lookback = back
+	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
+	return &other
+}
+
+// Holding is the engine, which isn't one of [With], but the selectors and sums of a
+// query may hold so many bytes.
+func (e *Engine) Holding(bytes int) *Engine {
+	return e.but(func(own *queryable) { own.held = bytes })
+}
+
+// but is the engine with another queryable of latencies.
+func (e *Engine) but(change func(*queryable)) *Engine {
+	other, own := *e, *e.own
+	change(&own)
 	if other.own, other.source = &own, &own; e.others != nil {
 		other.source = beside{&own, e.others}
 	}

@@ -67,8 +67,10 @@ func tooManyPoints() error {
 	return &LimitError{Reason: fmt.Sprintf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints), Asked: true}
 }
 
-func tooManyBuckets(n int) error {
-	return limitf("a sum of the query needs more than %d buckets at once, the limit: choose a shorter time or a longer step", n)
+func tooMuch(s *Share) error {
+	return limitf("the selectors and sums of the query need more than %.4g MiB of memory together, the limit: %s needs more than %.1f MiB, the others hold %.1f MiB: "+
+		"choose fewer series, a shorter time, a longer range or step, or ask for parts of the query one after the other",
+		float64(s.all.most)/(1<<20), s.of, float64(s.held)/(1<<20), float64(s.all.held-s.held)/(1<<20))
 }
 
 func tooLarge(bytes int) error {
@@ -82,11 +84,6 @@ func unasked(err error, expr string) error {
 		return err
 	}
 	return &QueryError{err}
-}
-
-// TooManyDeltas refuses a question that needs more deltas than a source hands out.
-func TooManyDeltas(limit int) error {
-	return limitf("the query needs more than %d deltas, the limit: choose fewer series, a shorter time or a longer range", limit)
 }
 
 // explain turns the engine's errors into those of this package.
@@ -105,7 +102,7 @@ func explain(err error, expr string) error {
 	case errors.As(err, &one):
 		return syntaxError(one, expr)
 	case errors.As(err, &samples):
-		return limitf("the query needs more than %d samples at once, the limit: choose fewer series, a shorter time or a longer step", maxSamples)
+		return limitf("the query needs more than %d samples at once, the limit: choose fewer series, a shorter time or a longer step", MaxSamples)
 	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
 		return &LimitError{Reason: fmt.Sprintf("the query takes longer than %s, the limit: choose fewer series, a shorter time or a longer step", maxTime), Timeout: true}
 	case errors.As(err, &storage):

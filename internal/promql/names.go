@@ -36,11 +36,13 @@ type Names struct {
 }
 
 // Names looks in an interval.
-func (e *Engine) Names(i query.Interval) Names { return Names{e, &querier{e.own, i}} }
+func (e *Engine) Names(i query.Interval) Names { return Names{e, e.own.querier(i)} }
 
 // Series are the labels of the series that match. Warnings say what may be missing.
 func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []labels.Labels, warnings []string, err error) {
-	found, answer, err := n.querier.find(ctx, Ask{Interval: n.querier.interval, WidthNS: math.MaxInt64, Differences: true}, 0, matchers)
+	found, answer, err := n.querier.find(ctx, Ask{
+		Interval: n.querier.interval, WidthNS: math.MaxInt64, Differences: true, Share: n.querier.share(selector(matchers)),
+	}, 0, matchers)
 	if err != nil {
 		return nil, nil, err
 	}

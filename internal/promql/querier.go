@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/util/annotations"
@@ -52,12 +53,18 @@ func bucketsNamed(matchers []*labels.Matcher) bool {
 // queryable shows a source as Prometheus's storage.
 type queryable struct {
 	source   Source
-	series   int // at most
+	series   int // at most, of a selector
+	held     int // bytes at most, of all selectors and sums
 	lookback time.Duration
 }
 
+// Querier is for one query.
 func (q *queryable) Querier(mint, maxt int64) (storage.Querier, error) {
-	return &querier{q, interval(mint, maxt)}, nil
+	return q.querier(interval(mint, maxt)), nil
+}
+
+func (q *queryable) querier(i query.Interval) *querier {
+	return &querier{q, i, &pool{most: q.held}}
 }
 
 // interval is of milliseconds, which may be as far away as they like.
@@ -70,16 +77,23 @@ func interval(mint, maxt int64) query.Interval {
 type querier struct {
 	*queryable
 	interval query.Interval
+	pool     *pool
 }
 
 func (*querier) Close() error { return nil }
+
+// share is that of a selector or a sum.
+func (q *querier) share(of string) *Share { return &Share{of: of, all: q.pool} }
+
+// selector writes matchers as a selector.
+func selector(m []*labels.Matcher) string { return (&parser.VectorSelector{LabelMatchers: m}).String() }
 
 // Select gives the series whose labels match.
 func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	if len(matchers) == 1 && matchers[0].Name == sumLabel {
 		return q.sum(ctx, matchers[0].Value, *hints)
 	}
-	found, warnings, err := q.read(ctx, hints, matchers)
+	found, warnings, err := q.read(ctx, hints, q.share(selector(matchers)), matchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
@@ -94,7 +108,7 @@ func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.Selec
 }
 
 // read gives what hints ask for of the series that match.
-func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) ([]*series, annotations.Annotations, error) {
+func (q *querier) read(ctx context.Context, hints *storage.SelectHints, share *Share, matchers []*labels.Matcher) ([]*series, annotations.Annotations, error) {
 	asked, over := interval(hints.Start-1, hints.End), cuts(hints) // a source's intervals don't hold their start
 	if over > 0 && parts(lookback.Milliseconds(), over) != 1 {
 		asked.ToNS = max(asked.ToNS, asked.ToNS+int64(lookback)) // with the window that the end is within
@@ -103,6 +117,7 @@ func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers
 		Interval:    asked,
 		WidthNS:     width(hints) * int64(time.Millisecond),
 		Differences: slices.Contains(differences, hints.Func) && !bucketsNamed(matchers),
+		Share:       share,
 	}, over, matchers)
 	if err != nil {
 		return nil, nil, err
@@ -127,13 +142,19 @@ func (q *querier) find(ctx context.Context, ask Ask, over int64, matchers []*lab
 		return nil, nil, err
 	}
 	edges := cut(answer.Edges, over)
+	widest := 0 // columns
 	var out []*series
 	columns := &columns{}
 	builder := labels.NewScratchBuilder(16)
 	for _, s := range answer.Series {
 		own := s.Key.Labels()
 		for _, f := range m.forms(&s.Key) {
-			for i, le := range f.bounds() {
+			bounds := f.bounds()
+			widest = max(widest, len(bounds))
+			if err := ask.Share.Hold(len(bounds) * seriesBytes); err != nil {
+				return nil, nil, err
+			}
+			for i, le := range bounds {
 				out = append(out, &series{
 					labels: labelsOf(&builder, f.name(&s.Key), le, own), edges: edges, of: s, form: f, bound: i, columns: columns,
 				})
@@ -142,6 +163,9 @@ func (q *querier) find(ctx context.Context, ask Ask, over int64, matchers []*lab
 		if len(out) > q.series {
 			return nil, nil, tooManySeries(q.series)
 		}
+	}
+	if err := ask.Share.Hold((edgeBytes + 8*(widest+len(answer.Losses))) * len(edges)); err != nil {
+		return nil, nil, err
 	}
 	for _, l := range answer.Losses {
 		out = append(out, lossSeries(&builder, l, edges))

@@ -9,6 +9,7 @@ import (
 
 	promhist "github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/tsdb/chunks"
@@ -21,15 +22,17 @@ import (
 // before anything is subtracted or multiplied. A series that isn't, because it
 // begins in the range or its counter is young, is set apart there.
 type rates struct {
-	ctx    context.Context // of the query
-	edges  []edge
-	over   int64   // the range, milliseconds
-	divide float64 // what increases are divided by: a rate's seconds, or 1
-	steps  []step
-	kept   []int // the edges that are the first or the last of some range, rising
-	memory work  // of the group that was worked out last
-	groups int   // that aren't worked out yet
-	most   int   // buckets in memory
+	ctx      context.Context // of the query
+	edges    []edge
+	over     int64   // the range, milliseconds
+	divide   float64 // what increases are divided by: a rate's seconds, or 1
+	quantile float64 // the one of each sum that is asked for, NaN for the sum itself
+	steps    []step
+	kept     []int // the edges that are the first or the last of some range, rising
+	memory   work  // of the group that was worked out last
+	groups   int   // that aren't worked out yet
+	share    *Share
+	held     int // bytes of memory that share knows of
 }
 
 // step is a time that values are wanted of, and the edges in its range.
@@ -43,8 +46,8 @@ type step struct {
 func (s *step) empty() bool { return s.first >= s.last }
 
 // newRates plans a sum at times from first to end; a step of 0 is for first alone.
-func newRates(ctx context.Context, s *sumExpr, edges []edge, first, end, every int64) *rates {
-	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, most: maxBuckets}
+func newRates(ctx context.Context, s *sumExpr, share *Share, edges []edge, first, end, every int64) *rates {
+	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, quantile: s.quantile, share: share}
 	if s.function == "rate" {
 		r.divide = s.over.Seconds()
 	}
@@ -102,18 +105,18 @@ func (g *group) Labels() labels.Labels { return g.labels }
 func (g *group) Iterator(chunkenc.Iterator) chunkenc.Iterator {
 	w := g.work()
 	if g.groups--; g.groups <= 0 {
-		defer func() { g.memory = work{} }() // the engine holds on to the groups while it works out what comes after them
+		defer g.free() // the engine holds on to the groups while it works out what comes after them
 	}
 	for _, s := range g.series {
 		if g.ctx.Err() != nil {
 			return failing{chunkenc.NewNopIterator(), g.ctx.Err()}
 		}
 		w.add(s.of, s.form.wait)
-		if w.buckets() > g.most {
-			return failing{chunkenc.NewNopIterator(), tooManyBuckets(g.most)}
+		if err := g.hold(w.bytes()); err != nil {
+			return failing{chunkenc.NewNopIterator(), err}
 		}
 	}
-	return storage.NewListSeriesIteratorWithCopy(w.samples())
+	return w.samples()
 }
 
 // failing is an iterator that ends with an error.
@@ -127,16 +130,20 @@ func (f failing) Err() error { return f.err }
 // work is a sum in the making, whose memory the next one uses again.
 type work struct {
 	*rates
-	deltas []total // by kept edge: of all series since the kept edge before it
-	sums   []total // by step: the rates of the series that are set apart
-	apart  []total // by step: what of the deltas that is
-	states []state // of a series, by kept edge
+	deltas []total                 // by kept edge: of all series since the kept edge before it
+	sums   []total                 // by step: the rates of the series that are set apart
+	apart  []total                 // by step: what of the deltas that is
+	states []state                 // of a series, by kept edge
+	scaled promhist.FloatHistogram // a sum that a quantile is taken of
 }
 
 func (r *rates) work() *work {
 	w := &r.memory
 	if w.rates == nil {
-		*w = work{r, make([]total, len(r.kept)), make([]total, len(r.steps)), make([]total, len(r.steps)), make([]state, len(r.kept))}
+		*w = work{
+			rates: r, deltas: make([]total, len(r.kept)), sums: make([]total, len(r.steps)), apart: make([]total, len(r.steps)),
+			states: make([]state, len(r.kept)),
+		}
 	}
 	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
 		for i := range all {
@@ -146,14 +153,27 @@ func (r *rates) work() *work {
 	return w
 }
 
-// buckets are how many there is memory for.
-func (w *work) buckets() (n int) {
+// bytes are those of the memory.
+func (w *work) bytes() int {
+	n := stepBytes * (len(w.kept) + len(w.steps))
 	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
 		for i := range all {
-			n += cap(all[i].buckets)
+			n += 8 * cap(all[i].buckets)
 		}
 	}
 	return n
+}
+
+// hold tells how much memory there is.
+func (r *rates) hold(bytes int) error {
+	more := bytes - r.held
+	r.held = bytes
+	return r.share.Hold(more)
+}
+
+func (r *rates) free() {
+	r.memory = work{}
+	_ = r.hold(0) // it holds less than before
 }
 
 // state is what a series' counter is at an edge.
@@ -238,10 +258,10 @@ func (w *work) add(s *Series, wait bool) {
 	}
 }
 
-// samples are the sums at all steps.
-func (w *work) samples() *sampled {
-	out := &sampled{cursor{edges: make([]edge, 0, len(w.steps))}, make([]*promhist.FloatHistogram, len(w.steps))}
+// samples are the sums at all steps, or a quantile of each.
+func (w *work) samples() chunkenc.Iterator {
 	var all, rest total // of what is in the step's range: parts of counts add up without an error, so nothing stays of what is taken away
+	edges, sums, quantiles := make([]edge, len(w.steps)), []*promhist.FloatHistogram(nil), []float64(nil)
 	from, to := 0, 0
 	for i := range w.steps {
 		t, sum := &w.steps[i], &w.sums[i]
@@ -251,22 +271,32 @@ func (w *work) samples() *sampled {
 		for ; from < t.from; from++ {
 			all.addTotal(&w.deltas[from+1], -1)
 		}
-		out.edges = append(out.edges, edge{at: t.at})
+		factor := 1.0
 		switch {
 		case !sum.there:
-			out.values[i] = stale()
 		case !w.apart[i].there && all.there && all.scale <= sum.scale:
-			out.values[i] = all.native(t.factor)
+			sum, factor = &all, t.factor
 		default:
 			rest.reset()
 			rest.addTotal(&all, 1)
 			rest.addTotal(&w.apart[i], -1)
 			sum.addTotal(&rest, t.factor)
-			out.values[i] = sum.native(1)
+		}
+		edges[i].at = t.at
+		if math.IsNaN(w.quantile) {
+			sums = append(sums, sum.native(factor))
+		} else {
+			quantiles = append(quantiles, sum.quantile(w.quantile, factor, &w.scaled))
 		}
 	}
-	return out
+	if sums == nil {
+		return newNumbers(edges, 0, quantiles)
+	}
+	return storage.NewListSeriesIteratorWithCopy(&sampled{cursor{edges: edges}, sums})
 }
+
+// stale says that there is no value.
+var stale = math.Float64frombits(value.StaleNaN)
 
 // sampled is samples that are there.
 type sampled struct {

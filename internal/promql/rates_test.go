@@ -11,12 +11,12 @@ import (
 )
 
 // two is a sum by workload of two series that begin in the range, and its plan.
-func two(t *testing.T) (*rates, []*group) {
+func two(t *testing.T, share *Share) (*rates, []*group) {
 	e, err := Parse("sum by (workload) (rate(http_server_request_duration_seconds[5m]))")
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := newRates(t.Context(), sumOf(e), cut([]int64{0, 60e9, 120e9, 180e9}, 0), 60_000, 180_000, 60_000)
+	plan := newRates(t.Context(), sumOf(e), share, cut([]int64{0, 60e9, 120e9, 180e9}, 0), 60_000, 180_000, 60_000)
 	var all []*group
 	for range 2 {
 		of := &Series{Key: query.Key{Side: proto.SideServer, Protocol: "http"}, Windows: []int{1, 2}}
@@ -35,28 +35,32 @@ func two(t *testing.T) (*rates, []*group) {
 // A sum's memory is free once its last group is worked out: others may be in the
 // same expression.
 func TestMemoryOfSums(t *testing.T) {
-	plan, all := two(t)
-	for i, g := range all {
+	all := &pool{most: 1 << 20}
+	plan, groups := two(t, &Share{all: all})
+	for i, g := range groups {
 		if it := g.Iterator(nil); it.Err() != nil {
 			t.Fatal(it.Err())
 		}
-		if last := i == len(all)-1; (plan.memory.rates == nil) != last {
-			t.Errorf("after group %d memory is free: %v", i, !last)
+		if last := i == len(groups)-1; (plan.memory.rates == nil) != last || (all.held == 0) != last {
+			t.Errorf("after group %d %d bytes are held, memory is free: %v", i, all.held, plan.memory.rates == nil)
 		}
 	}
 }
 
-func TestTooManyBuckets(t *testing.T) {
-	plan, all := two(t)
-	all[0].Iterator(nil)
-	held := plan.memory.buckets()
-	if held < 300 { // ten octaves of 32, of some totals
-		t.Fatalf("%d buckets", held)
+// The memory of a sum in the making counts, with what the query's others hold.
+func TestTooLargeSum(t *testing.T) {
+	all := &pool{most: 1 << 20}
+	_, groups := two(t, &Share{all: all})
+	groups[0].Iterator(nil)
+	held := all.held
+	if held < 300*8 { // ten octaves of 32, of some totals
+		t.Fatalf("%d bytes", held)
 	}
-	plan, all = two(t)
-	plan.most = held - 1
+	all = &pool{most: 1 << 20, held: 1<<20 - held + 1}
+	_, groups = two(t, &Share{of: "sum(x)", all: all})
 	var limit *LimitError
-	if err := all[0].Iterator(nil).Err(); !errors.As(err, &limit) || !strings.Contains(limit.Reason, "buckets at once, the limit") {
+	err := groups[0].Iterator(nil).Err()
+	if !errors.As(err, &limit) || !strings.Contains(limit.Reason, "more than 1 MiB of memory together, the limit: sum(x) needs more") {
 		t.Error(err)
 	}
 }

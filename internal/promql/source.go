@@ -20,6 +20,7 @@ type Ask struct {
 	WidthNS  int64                 // windows needn't be narrower than this, nanoseconds
 	Wanted   func(*query.Key) bool // which series; it is called once for each
 	Losses   bool                  // losses are wanted too
+	Share    *Share                // told what the answer holds besides what is there anyway
 
 	// Differences says that only differences between samples matter, and how much
 	// there was before the first, since nothing is extrapolated to below zero: a

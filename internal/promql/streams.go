@@ -27,8 +27,6 @@ const (
 	lead = 5 * time.Minute
 	// early is how much earlier than their events messages may have been stored.
 	early = 30 * time.Second
-
-	maxDeltas = 500_000 // in memory, of about 1.5 KiB
 )
 
 // Streams is a source that reads WEIR_LATENCY and WEIR_ROLLUP for each question.
@@ -66,16 +64,18 @@ type reading struct {
 
 	series map[query.Key]*gathered
 	losses map[lossKey]*Losses
-	deltas int
+	held   int // bytes of these two
 }
 
 type lossKey struct{ node, reason, unit string }
 
 // gathered is what was read of a series; nil if it isn't wanted.
 type gathered struct {
-	base *query.Row
 	rows map[int]*query.Row // by window
 }
+
+// before is the window of all that comes before the first.
+const before = -1
 
 // plan decides which windows the answer has, and what is read for them.
 func (s Streams) plan(ctx context.Context, ask Ask) (*reading, error) {
@@ -151,13 +151,16 @@ func (r *reading) readRollups(ctx context.Context) error {
 	var full error
 	err := query.Rollups(ctx, r.conn, proto.Minutes, proto.SubjectsRollup, time.Unix(0, r.begin).Add(-early), proto.Position{}, func(c *query.Rollup) bool {
 		if c.Anew {
-			r.series, r.losses, r.deltas = map[query.Key]*gathered{}, map[lossKey]*Losses{}, 0
+			r.series, r.losses = map[query.Key]*gathered{}, map[lossKey]*Losses{}
+			_ = r.hold(-r.held) // it holds less than before
 		}
 		r.rolled = c.Record
-		before := func(ns int64) bool { return ns < r.border }
-		r.lose(c.Record, before)
+		older := func(ns int64) bool { return ns < r.border }
+		if full = r.lose(c.Record, older); full != nil {
+			return false
+		}
 		for _, l := range c.Messages {
-			if full = r.add(l, before); full != nil {
+			if full = r.add(l, older); full != nil {
 				return false
 			}
 		}
@@ -203,14 +206,19 @@ func (r *reading) take(m *bus.Message, unread func(ns int64) bool) error {
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err)
 		}
-		r.lose(commit, unread)
-		return nil
+		return r.lose(commit, unread)
 	}
 	l, err := proto.DecodeLatency(m.Data)
 	if err != nil {
 		return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err)
 	}
 	return r.add(l, unread)
+}
+
+// hold tells of memory.
+func (r *reading) hold(bytes int) error {
+	r.held += bytes
+	return r.ask.Share.Hold(bytes)
 }
 
 // add adds a message's deltas, those whose times are unread.
@@ -228,31 +236,28 @@ func (r *reading) add(l *proto.Latency, unread func(ns int64) bool) error {
 				g = &gathered{rows: map[int]*query.Row{}}
 			}
 			r.series[key] = g
+			if err := r.hold(seriesBytes); err != nil {
+				return err
+			}
 		}
 		if g == nil {
 			continue
 		}
-		if at < 0 {
-			if g.base == nil {
-				g.base = new(query.Row)
-			}
-			g.base.AddPoint(p)
-			continue
-		}
 		row := g.rows[at]
+		held := RowBytes(row)
 		if row == nil {
-			if r.deltas++; r.deltas > maxDeltas {
-				return limitf("the query needs more than %d deltas, the limit: choose fewer series or a shorter time, or ask a gateway", maxDeltas)
-			}
 			row = new(query.Row)
 			g.rows[at] = row
 		}
 		row.AddPoint(p)
+		if err := r.hold(RowBytes(row) - held); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// window is the window that a time is in, -1 if it comes before the first;
+// window is the window that a time is in, before if it comes before the first;
 // false if it isn't to be read.
 func (r *reading) window(ns int64) (int, bool) {
 	at, exact := slices.BinarySearch(r.edges, ns)
@@ -262,7 +267,7 @@ func (r *reading) window(ns int64) (int, bool) {
 	return at, ns >= r.begin && at < len(r.edges)-1
 }
 
-func (r *reading) lose(c *proto.Commit, unread func(ns int64) bool) {
+func (r *reading) lose(c *proto.Commit, unread func(ns int64) bool) error {
 	for _, l := range c.Loss {
 		at, there := r.window(l.StartNS)
 		if !there || !unread(l.StartNS) || !r.ask.Losses {
@@ -271,15 +276,19 @@ func (r *reading) lose(c *proto.Commit, unread func(ns int64) bool) {
 		key := lossKey{l.Node, l.Reason, l.Unit}
 		sum := r.losses[key]
 		if sum == nil {
+			if err := r.hold(8 * len(r.edges)); err != nil {
+				return err
+			}
 			sum = &Losses{Node: l.Node, Reason: l.Reason, Unit: l.Unit, Counts: make([]uint64, len(r.edges)-1)}
 			r.losses[key] = sum
 		}
-		if at < 0 {
+		if at == before {
 			sum.Base += l.Count
 		} else {
 			sum.Counts[at] += l.Count
 		}
 	}
+	return nil
 }
 
 func (r *reading) answer() *Answer {
@@ -288,9 +297,11 @@ func (r *reading) answer() *Answer {
 		if g == nil {
 			continue
 		}
-		s := &Series{Key: key, Base: g.base}
+		s := &Series{Key: key, Base: g.rows[before]}
 		for at := range g.rows {
-			s.Windows = append(s.Windows, at)
+			if at != before {
+				s.Windows = append(s.Windows, at)
+			}
 		}
 		slices.Sort(s.Windows)
 		s.Read = func(n int, wait, _ bool) *histogram.Histogram { return histogramOf(g.rows[s.Windows[n]], wait) }

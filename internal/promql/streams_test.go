@@ -1,7 +1,9 @@
 package promql_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,5 +169,16 @@ func TestStreams(t *testing.T) {
 	r, err := engine.Instant(t.Context(), "weir_lost_exchanges_total", c.now)
 	if err != nil || len(r.Value.(prom.Vector)) != 1 || r.Value.(prom.Vector)[0].F != 9 {
 		t.Errorf("lost are %v %v", r, err)
+	}
+	// Each selector reads a copy: it counts, with those of the others.
+	const one = "sum(http_server_request_duration_seconds_count)"
+	engine = engine.Holding(32 << 10)
+	if _, err = engine.Instant(t.Context(), one, c.now); err != nil {
+		t.Error(err)
+	}
+	var limit *promql.LimitError
+	_, err = engine.Instant(t.Context(), strings.Repeat(one+" + ", 50)+one, c.now)
+	if !errors.As(err, &limit) || !strings.Contains(limit.Reason, "more than 0.03125 MiB of memory together, the limit: {__name__=") {
+		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package promql
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 )
 
 // sumLabel is the label of a selector that stands for a sum of rates of native
-// histograms: {__weir_sum__="sum by (workload) (rate(…[5m]))"}. The querier works
-// it out series by series, where the engine would hold the rate of every series
-// at every step before it adds any up.
+// histograms, or for a quantile of it: {__weir_sum__="sum by (workload) (rate(…[5m]))"}.
+// The querier works it out series by series, where the engine would hold the rate of
+// every series at every step before it adds any up, and every sum before it takes
+// a quantile of one.
 const sumLabel = "__weir_sum__"
 
 // summing is a parser that leaves such sums to the querier.
@@ -40,24 +42,34 @@ func leave(e parser.Expr) parser.Expr {
 	case *parser.BinaryExpr:
 		n.LHS, n.RHS = leave(n.LHS), leave(n.RHS)
 	case *parser.Call:
-		for i, arg := range n.Args {
-			// Others may look at their argument itself, as absent and timestamp do.
-			if _, sum := unwrap(arg).(*parser.AggregateExpr); !sum || strings.HasPrefix(n.Func.Name, "histogram_") {
-				n.Args[i] = leave(arg)
-			}
+		if s := sumOf(n); s != nil {
+			return s.selector(n)
 		}
+		leaveArguments(n)
 	case *parser.AggregateExpr:
-		s := sumOf(n)
-		if s == nil {
-			n.Expr = leave(n.Expr)
-			return n
+		if s := sumOf(n); s != nil {
+			return s.selector(n)
 		}
-		return &parser.VectorSelector{
-			LabelMatchers:  []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, sumLabel, n.String())},
-			OriginalOffset: s.selector.OriginalOffset, PosRange: n.PositionRange(),
-		}
+		n.Expr = leave(n.Expr)
 	}
 	return e
+}
+
+// leaveArguments leaves selectors to functions of histograms alone. Others may look
+// at their argument itself, as absent and timestamp do.
+func leaveArguments(call *parser.Call) {
+	for i, arg := range call.Args {
+		switch inner := unwrap(arg).(type) {
+		case *parser.Call:
+			leaveArguments(inner)
+		case *parser.AggregateExpr:
+			if strings.HasPrefix(call.Func.Name, "histogram_") || sumOf(inner) == nil {
+				call.Args[i] = leave(arg)
+			}
+		default:
+			call.Args[i] = leave(arg)
+		}
+	}
 }
 
 func unwrap(e parser.Expr) parser.Expr {
@@ -70,16 +82,35 @@ func unwrap(e parser.Expr) parser.Expr {
 	}
 }
 
-// sumExpr is sum by (…) (rate(selector[…])).
+// sumExpr is sum by (…) (rate(selector[…])), or histogram_quantile(0.99, …) of it.
 type sumExpr struct {
 	*parser.AggregateExpr
-	function string // rate or increase
+	quantile float64 // NaN for the sum itself
+	function string  // rate or increase
 	over     time.Duration
-	selector *parser.VectorSelector
+	of       *parser.VectorSelector
 }
 
-// sumOf is nil if an expression isn't a sum that the querier can work out.
+// selector stands for the sum, which is an expression's.
+func (s *sumExpr) selector(e parser.Expr) *parser.VectorSelector {
+	return &parser.VectorSelector{
+		LabelMatchers:  []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, sumLabel, e.String())},
+		OriginalOffset: s.of.OriginalOffset, PosRange: e.PositionRange(),
+	}
+}
+
+// sumOf is nil if an expression isn't a sum that the querier can work out, or a
+// quantile of one.
 func sumOf(e parser.Expr) *sumExpr {
+	if call, is := e.(*parser.Call); is && call.Func.Name == "histogram_quantile" {
+		q, is := unwrap(call.Args[0]).(*parser.NumberLiteral)
+		s := sumOf(unwrap(call.Args[1]))
+		if !is || !(q.Val >= 0 && q.Val <= 1) || s == nil || !math.IsNaN(s.quantile) { // the engine warns of other quantiles
+			return nil
+		}
+		s.quantile = q.Val
+		return s
+	}
 	n, is := e.(*parser.AggregateExpr)
 	if !is || n.Op != parser.SUM {
 		return nil
@@ -98,7 +129,7 @@ func sumOf(e parser.Expr) *sumExpr {
 	}
 	for _, x := range v.LabelMatchers {
 		if x.Name == model.MetricNameLabel && x.Type == labels.MatchEqual && Metrics()[x.Value].Type == "histogram" {
-			return &sumExpr{n, call.Func.Name, m.Range, v}
+			return &sumExpr{n, math.NaN(), call.Func.Name, m.Range, v}
 		}
 	}
 	return nil
@@ -119,7 +150,8 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 		return storage.ErrSeriesSet(tooManyPoints()) // in a subquery of somebody who knows this label
 	}
 	hints.Start, hints.Range, hints.Func = first-s.over.Milliseconds()+1, s.over.Milliseconds(), s.function
-	found, warnings, err := q.read(ctx, &hints, s.selector.LabelMatchers)
+	share := q.share(text)
+	found, warnings, err := q.read(ctx, &hints, share, s.of.LabelMatchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
@@ -127,7 +159,7 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 	if len(found) == 0 {
 		return out
 	}
-	plan := newRates(ctx, s, found[0].edges, first, hints.End, hints.Step)
+	plan := newRates(ctx, s, share, found[0].edges, first, hints.End, hints.Step)
 	groups := map[string]*group{}
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for _, one := range found {

@@ -1,11 +1,11 @@
 package promql
 
 import (
-	"math"
 	"slices"
 
 	promhist "github.com/prometheus/prometheus/model/histogram"
-	"github.com/prometheus/prometheus/model/value"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser/posrange"
 
 	"github.com/weirstream/weir/histogram"
 )
@@ -101,13 +101,11 @@ func (t *total) addBuckets(o *total, factor float64) {
 // reset empties t and keeps its memory.
 func (t *total) reset() { *t = total{buckets: t.buckets[:0]} }
 
-// stale says that there is no value.
-func stale() *promhist.FloatHistogram {
-	return &promhist.FloatHistogram{Sum: math.Float64frombits(value.StaleNaN)}
-}
-
 // native is t times something as the engine works with it.
 func (t *total) native(factor float64) *promhist.FloatHistogram {
+	if !t.there {
+		return &promhist.FloatHistogram{Sum: stale}
+	}
 	f := &promhist.FloatHistogram{
 		CounterResetHint: promhist.GaugeType, Schema: t.scale, Count: factor * t.count, ZeroCount: factor * t.zero, Sum: factor * t.sum / 1e9,
 	}
@@ -127,6 +125,22 @@ func (t *total) native(factor float64) *promhist.FloatHistogram {
 		f.PositiveBuckets[i] *= factor
 	}
 	return f
+}
+
+// quantile is what the engine's histogram_quantile gives for t times something; f is
+// memory for that.
+func (t *total) quantile(q, factor float64, f *promhist.FloatHistogram) float64 {
+	if !t.there {
+		return stale
+	}
+	f.Schema, f.Count, f.ZeroCount = t.scale, factor*t.count, factor*t.zero
+	f.PositiveSpans = append(f.PositiveSpans[:0], promhist.Span{Offset: t.offset + 1, Length: uint32(len(t.buckets))})
+	f.PositiveBuckets = slices.Grow(f.PositiveBuckets[:0], len(t.buckets))
+	for _, n := range t.buckets { // empty ones are passed over
+		f.PositiveBuckets = append(f.PositiveBuckets, factor*n)
+	}
+	v, _ := promql.HistogramQuantile(q, f, "", posrange.PositionRange{}) // its notes are of infinite latencies
+	return v
 }
 
 // extent is the scale that a counter of deltas has, and why: what

@@ -3,6 +3,7 @@ package recorded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -21,18 +22,19 @@ type Streams struct{ Conn *bus.Conn }
 
 // Querier implements [storage.Queryable].
 func (s Streams) Querier(mint, maxt int64) (storage.Querier, error) {
-	return &streamsQuerier{querier{nil, mint, maxt}, s.Conn}, nil
+	return &streamsQuerier{querier{nil, mint, maxt}, s.Conn, DefaultBytes}, nil
 }
 
 type streamsQuerier struct {
 	querier
 	conn *bus.Conn
+	left int // bytes that further selectors of the query may take
 }
 
 // Select reads the series that match. Without the stream, in an install that no
 // alerter of this version has worked in, there are none.
 func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	of := querier{NewMemory(DefaultBytes), q.mint, q.maxt}
+	of := querier{NewMemory(q.left), q.mint, q.maxt}
 	since := q.mint
 	if hints != nil {
 		since = hints.Start
@@ -51,8 +53,12 @@ func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storag
 	if err == nil || errors.Is(err, bus.ErrNoStream) {
 		err = failed
 	}
+	if errors.Is(err, ErrFull) {
+		err = fmt.Errorf("the query needs more than %d MiB of recorded series, the limit of all its selectors together: choose fewer series or a shorter time: %w", DefaultBytes>>20, err)
+	}
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
+	q.left -= of.State().Bytes
 	return of.Select(ctx, ordered, hints, matchers...)
 }

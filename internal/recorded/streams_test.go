@@ -1,0 +1,50 @@
+package recorded
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/proto"
+)
+
+// All selectors of a query share the memory that one may take.
+func TestMemoryOfQueries(t *testing.T) {
+	c := bustest.Connect(t, bustest.Start(t).URL)
+	bustest.Provision(t, c, 1, 1)
+	lane, err := c.OpenLane(t.Context(), bus.LaneConfig{Stream: proto.StreamRecorded, Subject: proto.SubjectRecordedCommit, Input: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []Sample
+	for n := range 20 {
+		all = append(all, Sample{Rule: "a", F: 1, Labels: labels.FromStrings("__name__", "a", "n", fmt.Sprint(n))})
+	}
+	messages, err := Encode("group", time.Now(), 0, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lane.Commit(t.Context(), []bus.Part{{Subject: proto.RecordedSubject("group"), Data: messages[0]}}, nil, 1, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	q, err := Streams{c}.Querier(0, time.Now().UnixMilli())
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := q.(*streamsQuerier)
+	if err := q.Select(t.Context(), true, nil, name("a")).Err(); err != nil || of.left >= DefaultBytes {
+		t.Fatalf("%v, %d bytes are left", err, of.left)
+	}
+	of.left = 3 * (DefaultBytes - of.left) / 2 // for one more, and half of another
+	if err := q.Select(t.Context(), true, nil, name("a")).Err(); err != nil {
+		t.Error(err)
+	}
+	if err := q.Select(t.Context(), true, nil, name("a")).Err(); !errors.Is(err, ErrFull) {
+		t.Errorf("%d bytes are left: %v", of.left, err)
+	}
+}
