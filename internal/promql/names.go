@@ -36,7 +36,9 @@ type Names struct {
 }
 
 // Names looks in an interval.
-func (e *Engine) Names(i query.Interval) Names { return Names{e, &querier{e.own, i}} }
+func (e *Engine) Names(i query.Interval) Names {
+	return Names{e, &querier{queryable: e.own, interval: i}}
+}
 
 // Series are the labels of the series that match. Warnings say what may be missing.
 func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []labels.Labels, warnings []string, err error) {

@@ -57,7 +57,7 @@ type queryable struct {
 }
 
 func (q *queryable) Querier(mint, maxt int64) (storage.Querier, error) {
-	return &querier{q, interval(mint, maxt)}, nil
+	return &querier{queryable: q, interval: interval(mint, maxt)}, nil
 }
 
 // interval is of milliseconds, which may be as far away as they like.
@@ -68,11 +68,27 @@ func interval(mint, maxt int64) query.Interval {
 }
 
 type querier struct {
+	OnlySeries
 	*queryable
 	interval query.Interval
 }
 
-func (*querier) Close() error { return nil }
+// OnlySeries is of a [storage.Querier] what the engine never asks for, but for
+// its end: see [Names].
+type OnlySeries struct{}
+
+// Close implements [storage.Querier].
+func (OnlySeries) Close() error { return nil }
+
+// LabelValues implements [storage.Querier].
+func (OnlySeries) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
+}
+
+// LabelNames implements [storage.Querier].
+func (OnlySeries) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
+}
 
 // Select gives the series whose labels match.
 func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
@@ -86,11 +102,11 @@ func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.Selec
 	if ordered {
 		slices.SortFunc(found, func(a, b *series) int { return labels.Compare(a.labels, b.labels) })
 	}
-	out := &seriesSet{at: -1, warnings: warnings}
-	for _, s := range found {
-		out.series = append(out.series, s)
+	all := make([]storage.Series, len(found))
+	for i, s := range found {
+		all[i] = s
 	}
-	return out
+	return SeriesSet(all, warnings)
 }
 
 // read gives what hints ask for of the series that match.
@@ -146,17 +162,8 @@ func (q *querier) find(ctx context.Context, ask Ask, over int64, matchers []*lab
 	for _, l := range answer.Losses {
 		out = append(out, lossSeries(&builder, l, edges))
 	}
-	out = slices.DeleteFunc(out, func(s *series) bool { return !m.all(s.labels) }) // le is only known here
+	out = slices.DeleteFunc(out, func(s *series) bool { return !labels.Selector(matchers).Matches(s.labels) }) // le is only known here
 	return out, answer, nil
-}
-
-// LabelValues and LabelNames are what the engine never asks for: see [Names].
-func (*querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return nil, nil, errors.ErrUnsupported
-}
-
-func (*querier) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return nil, nil, errors.ErrUnsupported
 }
 
 // matching is what matchers say of keys and forms.
@@ -207,15 +214,6 @@ func (m *matching) wanted(k *query.Key) bool {
 			}
 		}
 		if !x.Matches(value) {
-			return false
-		}
-	}
-	return true
-}
-
-func (m *matching) all(l labels.Labels) bool {
-	for _, x := range m.matchers {
-		if !x.Matches(l.Get(x.Name)) {
 			return false
 		}
 	}
@@ -303,6 +301,11 @@ func (c *columns) get(s *series) []float64 {
 		}
 	}
 	return c.all[s.bound].values
+}
+
+// SeriesSet is the answer of a [storage.Querier] that has all its series.
+func SeriesSet(all []storage.Series, warnings annotations.Annotations) storage.SeriesSet {
+	return &seriesSet{all, -1, warnings}
 }
 
 type seriesSet struct {
