@@ -27,7 +27,7 @@ func (g *gateway) federate(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("invalid parameter %q: %v", "match[]", err), http.StatusBadRequest)
 		return
 	}
-	families := g.exporter.Federate(func(name string, own []query.Label) bool {
+	families := g.exporter.Federate(r, func(name string, own []query.Label) bool {
 		for _, s := range selectors {
 			if selects(s, name, own) {
 				return true

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -45,7 +44,6 @@ type Exporter struct {
 	log     *slog.Logger
 	table   *table
 	metrics *metrics
-	scrapes http.Handler
 
 	toMetrics, toTraces sink // nil if nothing is sent
 	toRemote            *poster
@@ -65,10 +63,6 @@ func New(cfg Config, log *slog.Logger) (*Exporter, error) {
 		return nil, err
 	}
 	e.metrics = newMetrics(cfg.Registry, e.table, e.Counting)
-	e.scrapes = handler(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
-		e.ask()
-		return e.table.families(), nil
-	}))
 	return e, nil
 }
 
@@ -92,7 +86,10 @@ func (e *Exporter) open() (err error) {
 }
 
 // ServeHTTP answers a scrape.
-func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.scrapes.ServeHTTP(w, r) }
+func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.ask()
+	e.table.ServeHTTP(w, r)
+}
 
 // ask says that somebody wants to know.
 func (e *Exporter) ask() {

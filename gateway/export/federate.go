@@ -1,6 +1,7 @@
 package export
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -14,15 +15,15 @@ import (
 // Selector says which series are wanted, by name and labels.
 type Selector func(name string, labels []query.Label) bool
 
-// Federate is what a scrape is shown, but only the series that are wanted: each
-// name that Prometheus has for a histogram is one. It counts as a scrape, and
-// has zeros of its own.
-func (e *Exporter) Federate(wanted Selector) []*dto.MetricFamily {
+// Federate is what the sender of r is shown: what a scrape shows, but only the
+// series that are wanted, and each name that Prometheus has for a histogram is
+// one. It counts as a scrape, and has zeros of its own.
+func (e *Exporter) Federate(r *http.Request, wanted Selector) []*dto.MetricFamily {
 	e.ask()
-	return e.table.federate(wanted)
+	return e.table.federate(viewerOf(federation, r), wanted)
 }
 
-func (t *table) federate(wanted Selector) []*dto.MetricFamily {
+func (t *table) federate(to viewer, wanted Selector) []*dto.MetricFamily {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep()
@@ -32,7 +33,7 @@ func (t *table) federate(wanted Selector) []*dto.MetricFamily {
 		if !f.wants(s.MetricName(), labels) && (s.Side != wire.SideServer || !f.wants(waitName(&s.Key), labels)) {
 			continue // it stays to be shown
 		}
-		latency, wait, _ := s.show(federation)
+		latency, wait, _ := s.show(to)
 		f.add(s.MetricName(), labels, s, latency)
 		if s.Side == wire.SideServer {
 			f.add(waitName(&s.Key), labels, s, wait)

@@ -29,19 +29,16 @@ const (
 // name it.
 const overflowLabel = "otel_metric_overflow"
 
-// handler answers scrapes in the format that the scraper prefers: protobuf,
+// ServeHTTP answers a scrape in the format that the scraper prefers: protobuf,
 // OpenMetrics or the older text.
-func handler(g prometheus.Gatherer) http.Handler {
-	answer := promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTime)) // what can't have one has none
-		answer.ServeHTTP(w, r)
-	})
+func (t *table) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTime)) // what can't have one has none
+	g := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return t.families(viewerOf(scrapes, r)), nil })
+	promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true, EnableOpenMetricsTextCreatedSamples: true}).ServeHTTP(w, r)
 }
 
-// families are all series as Prometheus has them. One that wasn't shown yet is
-// shown at zero, so that a scraper sees all of its increase.
-func (t *table) families() []*dto.MetricFamily {
+// families are all series as Prometheus has them, as they are shown to a viewer.
+func (t *table) families(to viewer) []*dto.MetricFamily {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep()
@@ -55,7 +52,7 @@ func (t *table) families() []*dto.MetricFamily {
 		f.Metric = append(f.Metric, &dto.Metric{Label: labels, Histogram: h})
 	}
 	for _, s := range t.all {
-		latency, wait, exemplars := s.show(scrapes)
+		latency, wait, exemplars := s.show(to)
 		labels := pairs(s.labels())
 		add(s.MetricName(), latencyHelp, labels, latency.histogram(s.began, exemplars))
 		if s.Side == wire.SideServer {

@@ -1,6 +1,8 @@
 package export
 
 import (
+	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,9 +15,10 @@ import (
 )
 
 const (
-	maxSeries = 10_000    // some 6 KiB each; more are counted together
-	keptIdle  = time.Hour // a series that nothing is added to is forgotten then
-	sweepEach = time.Minute
+	maxSeries  = 10_000    // some 6 KiB each; more are counted together
+	maxViewers = 16        // see a series at zero
+	keptIdle   = time.Hour // a series that nothing is added to is forgotten then
+	sweepEach  = time.Minute
 )
 
 var (
@@ -42,30 +45,55 @@ type series struct {
 	overflow  bool // it stands for all that found no room
 	began     time.Time
 	changed   time.Time
-	shown     [viewers]bool // who has seen it, at zero
+	shown     [ways]shown
 	latency   sum
 	wait      sum // server side only
 	exemplars []proto.Exemplar
 }
 
-// viewer is who is shown the sums by Prometheus's rules.
-type viewer int
+// way is one of those in which the sums are shown by Prometheus's rules.
+type way int
 
 const (
-	scrapes viewer = iota
+	scrapes way = iota
 	federation
-	viewers
+	ways
 )
 
-// show is what a viewer is shown of a series: nothing yet the first time, so that
-// it sees all of the increase.
-func (s *series) show(to viewer) (latency, wait *sum, exemplars []proto.Exemplar) {
-	if !s.shown[to] {
-		s.shown[to] = true
-		empty := newSum()
-		return &empty, &empty, nil
+// viewer is who asks, as far as it can be told from others: an address, and the
+// parameters of the request.
+type viewer struct {
+	way way
+	who string
+}
+
+func viewerOf(way way, r *http.Request) viewer {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
 	}
-	return &s.latency, &s.wait, s.exemplars
+	return viewer{way, host + "?" + r.URL.RawQuery}
+}
+
+// shown is who has seen a series at zero, until one of them comes again.
+type shown struct {
+	zero []string
+	over bool
+}
+
+// show is what a viewer is shown of a series: nothing yet the first time, so that
+// it sees all of the increase. When one comes again everybody sees what there is:
+// who is new then may be a known one with another address, to whom a zero would
+// be a reset.
+func (s *series) show(to viewer) (latency, wait *sum, exemplars []proto.Exemplar) {
+	shown := &s.shown[to.way]
+	if shown.over || len(shown.zero) == maxViewers || slices.Contains(shown.zero, to.who) {
+		shown.zero, shown.over = nil, true
+		return &s.latency, &s.wait, s.exemplars
+	}
+	shown.zero = append(shown.zero, to.who)
+	empty := newSum()
+	return &empty, &empty, nil
 }
 
 // sum is a histogram, and how many values are at or below each of the classic

@@ -211,8 +211,8 @@ var fromZero = []string{
 
 // onWindows are asked of a Prometheus that scrapes each 10 s, over ranges at
 // whose edges nothing happens: the samples are elsewhere, but as many, and as
-// much is guessed at both ends. What begins in the range isn't asked for, since
-// of two scrapers only one is shown its zero.
+// much is guessed at both ends. What begins in the range isn't asked for: how much
+// is guessed of it depends on when it was scraped first.
 var onWindows = []string{
 	`sum by (workload) (rate(http_server_request_duration_seconds_sum{http_route!~"/new|/steady"}[30s]))`,
 	`rate(http_server_request_duration_seconds{http_route!~"/new|/steady"}[30s])`, // over a restart

@@ -3,7 +3,8 @@
 // calls them, with what was sent and with what the API says: while nothing
 // happens, while everything of Weir is deleted, drained, upgraded and rolled
 // back, while pods are replaced and their addresses reused, and while the API
-// server is away.
+// server is away. And a rule of the chart's values fires once, whichever replica of
+// the alerter is there.
 //
 // The first test starts the cluster and installs; the end of the run stops it,
 // unless WEIR_CLUSTER_KEEP=1 asks to leave it for a look (then the next run uses
