@@ -385,6 +385,42 @@ func TestSinks(t *testing.T) {
 	}
 }
 
+// A webhook that says when to ask again isn't asked before, and what is wrong with
+// it is said once.
+func TestRetryAfter(t *testing.T) {
+	answers := []int{http.StatusTooManyRequests, http.StatusTooManyRequests, http.StatusPermanentRedirect, http.StatusOK, http.StatusTooManyRequests}
+	var asked []time.Time
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if answers[len(asked)] == http.StatusTooManyRequests {
+			w.Header().Set("Retry-After", "1")
+		}
+		w.WriteHeader(answers[len(asked)])
+		asked = append(asked, time.Now())
+	}))
+	defer s.Close()
+	to, _ := url.Parse(s.URL)
+	var log strings.Builder
+	a := &alerter{log: slog.New(slog.NewTextHandler(&log, nil)), m: newMetrics(prometheus.NewRegistry())}
+	hook, said := &Webhook{Name: "hook", URL: to, Body: template.Must(template.New("").Parse("{}"))}, &complaint{}
+	for _, want := range []string{"429", "429", "308: redirects aren't followed", "", "429"} {
+		if err := a.webhook(t.Context(), hook, &bus.Message{Data: []byte(`{}`)}, said); fmt.Sprint(err) != "<nil>" && want == "" || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if asked[1].Sub(asked[0]) < time.Second || asked[2].Sub(asked[1]) < time.Second {
+		t.Errorf("asked at %v", asked)
+	}
+	if n := strings.Count(log.String(), "webhook_not_told"); n != 3 {
+		t.Errorf("said %d times:\n%s", n, log.String())
+	}
+	at := time.Now().Add(time.Hour)
+	for text, want := range map[string]time.Duration{"": 0, "soon": 0, "-1": 0, "7": 7 * time.Second, at.UTC().Format(http.TimeFormat): time.Hour} {
+		if got := retryAfter(http.Header{"Retry-After": {text}}); (want - got).Abs() > 5*time.Second {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
 // A clock that is set back is waited for, but not for long.
 func TestNextRound(t *testing.T) {
 	now := time.Now().Truncate(time.Minute)
@@ -401,6 +437,39 @@ func TestNextRound(t *testing.T) {
 		}
 		if got := a.next(g); !got.Equal(want) {
 			t.Errorf("%s back: the next round is of %s, want %s", back, got, want)
+		}
+	}
+}
+
+// A group that is evaluated seldom has left nothing out; one that nobody evaluated for
+// long has, and goes on an hour back.
+func TestRareRound(t *testing.T) {
+	now := time.Now().Truncate(24 * time.Hour)
+	for _, c := range []struct {
+		interval, ago time.Duration
+		want          time.Duration // after the day began, which is now
+		said          int
+	}{
+		{6 * time.Hour, 0, 6 * time.Hour, 0},
+		{24 * time.Hour, 24 * time.Hour, 0, 0},
+		{2 * time.Hour, 24 * time.Hour, 0, 1},
+		{time.Minute, time.Hour, -59 * time.Minute, 0},
+		{time.Minute, 3 * time.Hour, -time.Hour, 1},
+	} {
+		var log strings.Builder
+		g := &Group{Name: "g", Interval: c.interval}
+		a := &turn{
+			alerter:   &alerter{log: slog.New(slog.NewTextHandler(&log, nil)), now: func() time.Time { return now }},
+			evaluated: map[string]time.Time{g.Key(): now.Add(-c.ago)},
+		}
+		for later := range 3 { // each round asks again
+			a.now = func() time.Time { return now.Add(time.Duration(later) * time.Second) }
+			if got := a.next(g); !got.Equal(now.Add(c.want)) {
+				t.Errorf("every %s, last %s ago: the next round is of %s, want %s", c.interval, c.ago, got, now.Add(c.want))
+			}
+		}
+		if n := strings.Count(log.String(), "rounds_left_out"); n != c.said {
+			t.Errorf("every %s, last %s ago: said %d times, want %d", c.interval, c.ago, n, c.said)
 		}
 	}
 }
@@ -475,19 +544,65 @@ func TestFiles(t *testing.T) {
 }
 
 func TestMistakes(t *testing.T) {
+	const group = "groups:\n- name: a\n  rules:\n" // what follows begins in line 4
 	for text, want := range map[string]string{
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: sum(rate(x[5m])\n":                                                        "rules.yaml:5:11: group \"a\", rule 1, \"X\": could not parse expression: 1:16: parse error: unclosed left parenthesis",
-		"groups:\n- name: a\n  rulez: []\n":                                                                                              "line 3: field rulez not found",
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    for: soon\n":                                                       `not a valid duration string: "soon"`,
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n    labels: {a: '{{ .B'}\n":                                            `template`,
-		"groups:\n- name: a\n  rules:\n  - alert: X\n    expr: x\n  - record: http_server_request_duration_seconds_count\n    expr: x\n": "rules.yaml:6:13: group \"a\", rule 2, \"http_server_request_duration_seconds_count\": this is the name of one of Weir's own metrics: record another",
-		"nothing: here\n": "field nothing not found",
+		group + "  - alert: X\n    expr: sum(rate(x[5m])\n":                        `5:26: group "a", rule 1, "X": expr: unclosed left parenthesis`,
+		group + "  - record: x\n    expr: |\n      sum(\n        y[5m}\n      )\n": `7:13: group "a", rule 1, "x": expr: unexpected character: '}'`,
+		group + "  - expr: x\n":                                          `4:5: group "a", rule 1, "": one of 'record' or 'alert' must be set`,
+		group + "  - alert: X\n":                                         `4:5: group "a", rule 1, "X": field 'expr' must be set in rule`,
+		group + "  - record: x\n    expr: x\n    for: 1m\n":              `6:5: group "a", rule 1, "x": invalid field 'for' in recording rule`,
+		group + "  - record: x{}\n    expr: x\n":                         `4:13: group "a", rule 1, "x{}": braces present in the recording rule name; should it be in expr?: x{}`,
+		group + "  - alert: X\n    expr: x\n    labels: {__name__: a}\n": `6:14: group "a", rule 1, "X": invalid label name: __name__`,
+		group + "  - alert: X\n    expr: x\n    labels: {a: '{{ .B'}\n":  `6:18: group "a", rule 1, "X": label "a": unclosed action`,
+		group + "  - alert: X\n    expr: x\n    annotations:\n      a: |\n        b\n        {{ .Value | humanise }}\n": `9:9: group "a", rule 1, "X": annotation "a": function "humanise" not defined`,
+		group + "  - alert: X\n    expr: x\n    for: soon\n":                                                            `6:10: not a valid duration string: "soon": expected one such as 90s, 5m or 1h30m`,
+		group + "  - alert: X\n    expr: x\n  - record: http_server_request_duration_seconds_count\n    expr: x\n":      `6:13: group "a", rule 2, "http_server_request_duration_seconds_count": this is the name of one of Weir's own metrics: record another`,
+		"groups:\n- name: a\n  rules: []\n- name: a\n  rules: []\n":                                                     `4:9: there is a group "a" already, in line 2: expected another name`,
+		"groups:\n- rules: []\n":                                     `2:3: the group has no name`,
+		"groups:\n- name: a\n  labels: {__name__: b}\n  rules: []\n": `3:12: group "a": invalid label name: __name__`,
+		"groups:\n- name: a\n  rulez: []\n":                          `3:3: unknown key "rulez": expected one of interval, labels, limit, name, query_offset, rules`,
+		"nothing: here\n":                                            `1:1: unknown key "nothing": expected one of groups`,
+		"kind: PrometheusRule\nspec: {groups: []}\n":                 `1:7: a PrometheusRule is a manifest of Kubernetes: expected what is below its spec, groups and their rules`,
 	} {
-		if _, err := Parse("rules.yaml", []byte(text), time.Minute); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Parse("rules.yaml", []byte(text), time.Minute); err == nil || err.Error() != "rules.yaml:"+want {
 			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	for _, none := range []string{"", "# none yet\n", "groups:\n", "groups: []\n"} { // promtool takes them
+		if groups, err := Parse("rules.yaml", []byte(none), time.Minute); err != nil || len(groups) > 0 {
+			t.Errorf("%q: %v, %v", none, groups, err)
 		}
 	}
 	if _, err := LoadFiles([]string{filepath.Join(t.TempDir(), "none.yaml")}, time.Minute); err == nil || !strings.Contains(err.Error(), "there is no such file") {
 		t.Error(err)
+	}
+}
+
+// What is wrong in a unit test has its place, and isn't a test that failed.
+func TestMistakesInTests(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a_test.yaml")
+	try := func(text string) ([]string, error) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return TestFile(t.Context(), file)
+	}
+	const series = "tests:\n- input_series: [{series: x, values: '{{schema:0 sum:1 count:2 buckets:[1 1]}}x3'}]\n  promql_expr_test: " // what follows is in line 3
+	for text, want := range map[string]string{
+		"tests:\n- nme: x\n":                                      `2:3: unknown key "nme": expected one of alert_rule_test, external_labels, external_url, input_series, interval, name, promql_expr_test, start_timestamp`,
+		"group_eval_order: [a, b, a]\n":                           `1:26: group "a" is here twice`,
+		"tests:\n- start_timestamp: tomorrow\n":                   `2:20: "tomorrow" is no time: expected one such as 2026-03-01T10:00:00Z, or seconds since 1970`,
+		"tests:\n- input_series: [{series: 'x{', values: 1x3}]\n": `2:30: unexpected end of input inside braces`,
+		"tests:\n- input_series: [{series: x, values: 1 2x}]\n":   `2:42: unexpected end of input in series values`,
+		"tests:\n- alert_rule_test: [{eval_time: 1m}]\n":          `2:21: the test has no alertname`,
+		series + "[{expr: 'sum(x', eval_time: 1m}]\n":             `3:35: unclosed left parenthesis`,
+	} {
+		if failures, err := try(text); err == nil || err.Error() != file+":"+want {
+			t.Errorf("%q: %v, %v, want %q", text, failures, err, want)
+		}
+	}
+	// A histogram's hint about resets counts, as for promtool.
+	if failures, err := try(series + "[{expr: x, eval_time: 1m, exp_samples: [{labels: x, histogram: '{{schema:0 sum:1 count:2 buckets:[1 1]}}'}]}]\n"); err != nil || len(failures) != 1 {
+		t.Error(failures, err)
 	}
 }

@@ -1,7 +1,6 @@
 package alert
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -12,11 +11,11 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
-	"go.yaml.in/yaml/v3"
 
-	"github.com/weirstream/weir/internal/promql"
+	"github.com/weirstream/weir/internal/yamlfile"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -96,21 +95,21 @@ func LoadFiles(patterns []string, interval time.Duration) ([]*Group, error) {
 	return groups, errors.Join(wrong...)
 }
 
-// Parse reads a rule file's text.
+// Parse reads a rule file's text. All its mistakes are in the error, each with its
+// place.
 func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 	p := parser.NewParser(parser.Options{})
-	read, errs := rulefmt.Parse(data, false, model.UTF8Validation, p, slog.New(slog.DiscardHandler))
-	for i, err := range errs {
-		errs[i] = fmt.Errorf("%s:%w", file, err)
+	var read rulefmt.RuleGroups
+	document, err := yamlfile.Decode(file, data, &read)
+	if kind := document.At("kind"); err != nil && kind != nil && kind.Value == "PrometheusRule" {
+		return nil, document.Wrong(kind, "a PrometheusRule is a manifest of Kubernetes: expected what is below its spec, groups and their rules")
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	if read == nil || len(read.Groups) == 0 && len(bytes.TrimSpace(data)) > 0 {
-		return nil, fmt.Errorf("%s: it has no rule groups: expected `groups:` with a list", file)
-	}
-	if err := clashes(file, data, read); err != nil {
+	if err != nil {
 		return nil, err
+	}
+	_, errs := rulefmt.Parse(data, false, model.UTF8Validation, p, slog.New(slog.DiscardHandler))
+	if wrong := mistakes(document, read.Groups, errs); len(wrong) > 0 {
+		return nil, wrong
 	}
 	var groups []*Group
 	for _, g := range read.Groups {
@@ -148,33 +147,24 @@ func Parse(file string, data []byte, interval time.Duration) ([]*Group, error) {
 	return groups, nil
 }
 
-// clashes says which rules record a name that one of Weir's own metrics has: an
-// expression couldn't tell them apart.
-func clashes(file string, data []byte, read *rulefmt.RuleGroups) error {
-	var places struct {
-		Groups []struct {
-			Rules []struct {
-				Record yaml.Node `yaml:"record"`
-			} `yaml:"rules"`
-		} `yaml:"groups"`
-	}
-	var wrong []error
-	for i, g := range read.Groups {
-		for j, r := range g.Rules {
-			if !promql.Owns(r.Record) {
+// Twice says which rules record a name with the same labels as one before them: of a
+// series that both give one has no samples, as in Prometheus.
+func Twice(groups []*Group) (said []string) {
+	first := map[string]*Group{}
+	for _, g := range groups {
+		for _, r := range g.Rules {
+			key := r.Record + labels.FromMap(r.Labels).String()
+			if r.Record == "" {
 				continue
 			}
-			if places.Groups == nil {
-				if err := yaml.Unmarshal(data, &places); err != nil { // it was read before
-					return fmt.Errorf("%s: %w", file, err)
-				}
+			if of := first[key]; of != nil {
+				said = append(said, fmt.Sprintf("%s: rule %q of group %q records what group %q of %s records: series that both give have the samples of one of them", g.File, r.ID, g.Name, of.Name, of.File))
+			} else {
+				first[key] = g
 			}
-			at := places.Groups[i].Rules[j].Record
-			wrong = append(wrong, fmt.Errorf("%s:%d:%d: group %q, rule %d, %q: this is the name of one of Weir's own metrics: record another",
-				file, at.Line, at.Column, g.Name, j+1, r.Record))
 		}
 	}
-	return errors.Join(wrong...)
+	return said
 }
 
 // recordedNames reports what names the rules of all groups record, and how far back

@@ -1,8 +1,9 @@
 package alert
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,10 +20,8 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	prom "github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
-	"go.yaml.in/yaml/v3"
 
-	"github.com/weirstream/weir/internal/promql"
-	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/internal/yamlfile"
 )
 
 // testBytes bounds the samples of a test in memory.
@@ -44,6 +44,20 @@ type ruleTest struct {
 	Exprs          []exprTest        `yaml:"promql_expr_test"`
 	ExternalLabels map[string]string `yaml:"external_labels"`
 	ExternalURL    string            `yaml:"external_url"`
+	Start          string            `yaml:"start_timestamp"` // RFC 3339, or seconds since 1970
+
+	document *yamlfile.Document
+	index    int // in tests
+}
+
+// wrong is a mistake at a byte of a value of the test, if that can be told.
+func (t *ruleTest) wrong(err error, offset int, path ...any) error {
+	node := t.document.At(append([]any{"tests", t.index}, path...)...)
+	var syntax parser.ParseErrors
+	if errors.As(err, &syntax) {
+		return t.document.WrongIn(node, int(syntax[0].PositionRange.Start)-offset, "%s", syntax[0].Err)
+	}
+	return t.document.Wrong(node, "%s", err)
 }
 
 type inputSeries struct {
@@ -78,10 +92,14 @@ func TestFile(ctx context.Context, file string) (failures []string, err error) {
 		return nil, err
 	}
 	var f testFile
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&f); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	document, err := yamlfile.Decode(file, data, &f)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range f.GroupEvalOrder {
+		if slices.Index(f.GroupEvalOrder, name) < i {
+			return nil, document.Wrong(document.At("group_eval_order", i), "group %q is here twice", name)
+		}
 	}
 	if f.Interval == 0 {
 		f.Interval = model.Duration(time.Minute)
@@ -101,10 +119,15 @@ func TestFile(ctx context.Context, file string) (failures []string, err error) {
 		order := func(g *Group) int { return slices.Index(f.GroupEvalOrder, g.Name) }
 		slices.SortStableFunc(groups, func(a, b *Group) int { return order(a) - order(b) })
 		t := &f.Tests[i]
+		t.document, t.index = document, i
 		of, err := t.run(ctx, groups, time.Duration(f.Interval), f.FuzzyCompare)
 		name := t.Name
 		if name == "" {
 			name = fmt.Sprintf("test %d", i+1)
+		}
+		var mistake yamlfile.Mistake
+		if errors.As(err, &mistake) {
+			return nil, err
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", file, name, err)
@@ -119,15 +142,23 @@ func TestFile(ctx context.Context, file string) (failures []string, err error) {
 func (t *ruleTest) run(ctx context.Context, groups []*Group, every time.Duration, fuzzy bool) (failures []string, err error) {
 	page, err := url.Parse(t.ExternalURL)
 	if err != nil {
-		return nil, err
+		return nil, t.wrong(err, 0, "external_url")
+	}
+	start, err := t.start()
+	if err != nil {
+		return nil, t.wrong(err, 0, "start_timestamp")
 	}
 	e := newEvaluator(nil, t.ExternalLabels, page, every)
-	end, err := t.load(e.memory, every)
+	input, end, err := t.load(start, every)
 	if err != nil {
 		return nil, err
 	}
-	start := time.Unix(0, 0).UTC()
 	for at := time.Duration(0); at <= end; at += every {
+		for ; len(input) > 0 && input[0].at <= start.Add(at).UnixMilli(); input = input[1:] { // rules don't see what is yet to come
+			if _, err := e.memory.Add(input[0].of, input[0].at, input[0].Value, input[0].Histogram); err != nil {
+				return nil, err
+			}
+		}
 		for _, g := range groups {
 			if _, err := e.evaluate(ctx, g, start.Add(at), nil); err != nil {
 				return nil, fmt.Errorf("at %s: %w", model.Duration(at), err)
@@ -139,7 +170,10 @@ func (t *ruleTest) run(ctx context.Context, groups []*Group, every time.Duration
 			}
 		}
 	}
-	for _, x := range t.Exprs {
+	for i, x := range t.Exprs {
+		if _, err := parser.NewParser(parser.Options{}).ParseExpr(x.Expr); err != nil {
+			return nil, t.wrong(err, 0, "promql_expr_test", i, "expr")
+		}
 		of, err := x.check(ctx, e, start, fuzzy)
 		if err != nil {
 			return nil, err
@@ -149,37 +183,65 @@ func (t *ruleTest) run(ctx context.Context, groups []*Group, every time.Duration
 	return failures, nil
 }
 
-// load puts the input where rules find it, and returns the last time asked for.
-func (t *ruleTest) load(m *recorded.Memory, every time.Duration) (end time.Duration, err error) {
+// start is the time of the first samples and the first round.
+func (t *ruleTest) start() (time.Time, error) {
+	if t.Start == "" {
+		return time.Unix(0, 0).UTC(), nil
+	}
+	if seconds, err := strconv.ParseFloat(t.Start, 64); err == nil {
+		return time.UnixMilli(int64(math.Round(seconds * 1000))).UTC(), nil
+	}
+	at, err := time.Parse(time.RFC3339, t.Start)
+	if err != nil {
+		return at, fmt.Errorf("%q is no time: expected one such as 2026-03-01T10:00:00Z, or seconds since 1970", t.Start)
+	}
+	return at.UTC(), nil
+}
+
+// sample is one of an input series.
+type sample struct {
+	of labels.Labels
+	at int64 // milliseconds
+	parser.SequenceValue
+}
+
+// load reads the input, which it returns by time, and the last time asked for.
+func (t *ruleTest) load(start time.Time, every time.Duration) (input []sample, end time.Duration, err error) {
 	interval := time.Duration(t.Interval)
 	if interval == 0 {
 		interval = every
 	}
-	p := parser.NewParser(parser.Options{})
-	for _, in := range t.Input {
+	p, seen := parser.NewParser(parser.Options{}), map[string]bool{}
+	for i, in := range t.Input {
+		if _, err := p.ParseMetric(in.Series); err != nil {
+			return nil, 0, t.wrong(err, 0, "input_series", i, "series")
+		}
 		of, values, err := p.ParseSeriesDesc(in.Series + " " + in.Values)
 		if err != nil {
-			return 0, fmt.Errorf("input series %s: %w", in.Series, err)
+			return nil, 0, t.wrong(err, len(in.Series)+1, "input_series", i, "values")
+		}
+		if key := of.String(); seen[key] { // the last of the same counts, as for promtool
+			input = slices.DeleteFunc(input, func(s sample) bool { return labels.Equal(s.of, of) })
+		} else {
+			seen[key] = true
 		}
 		for i, v := range values {
-			if v.Omitted {
-				continue
-			}
-			if _, err := m.Add(of, (time.Duration(i) * interval).Milliseconds(), v.Value, v.Histogram); err != nil {
-				return 0, err
+			if !v.Omitted {
+				input = append(input, sample{of, start.Add(time.Duration(i) * interval).UnixMilli(), v})
 			}
 		}
 	}
-	for _, a := range t.Alerts {
+	slices.SortStableFunc(input, func(a, b sample) int { return cmp.Compare(a.at, b.at) })
+	for i, a := range t.Alerts {
 		if a.Name == "" {
-			return 0, fmt.Errorf("alert_rule_test at %s: it has no alertname", a.At)
+			return nil, 0, t.wrong(errors.New("the test has no alertname"), 0, "alert_rule_test", i)
 		}
 		end = max(end, time.Duration(a.At))
 	}
 	for _, x := range t.Exprs {
 		end = max(end, time.Duration(x.At))
 	}
-	return end, nil
+	return input, end, nil
 }
 
 // check compares what fires of an alert.
@@ -207,9 +269,7 @@ func (a *alertTest) check(e *evaluator) []string {
 func pairs(of map[string]string) string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(of)) {
-		if of[k] != "" { // as good as none
-			out = append(out, fmt.Sprintf("%s=%q", k, of[k]))
-		}
+		out = append(out, fmt.Sprintf("%s=%q", k, of[k]))
 	}
 	return "{" + strings.Join(out, ", ") + "}"
 }
@@ -231,9 +291,6 @@ func compared(what string, got, want []string) []string {
 
 // check compares the value of an expression.
 func (x *exprTest) check(ctx context.Context, e *evaluator, start time.Time, fuzzy bool) ([]string, error) {
-	if _, err := promql.Parse(x.Expr); err != nil {
-		return nil, fmt.Errorf("expression %q: %w", x.Expr, err)
-	}
 	found, err := e.vector(ctx, x.Expr, start.Add(time.Duration(x.At)))
 	if err != nil {
 		return nil, fmt.Errorf("expression %q at %s: %w", x.Expr, x.At, err)
@@ -289,7 +346,7 @@ func equalHistograms(a, b *promhist.FloatHistogram) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Copy().Compact(0).Equals(b.Copy().Compact(0))
+	return a.TestExpression() == b.TestExpression() // also the hint about resets, as promtool does
 }
 
 func equalNumbers(a, b float64, fuzzy bool) bool {

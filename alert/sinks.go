@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"text/template"
@@ -27,6 +29,9 @@ const (
 	// missable is how often an Alertmanager may not be told again of an alert, until
 	// it takes it for over. So long no alerter may be there.
 	missable = 4
+
+	// mostAfter bounds what an answer's Retry-After may ask for.
+	mostAfter = 5 * time.Minute
 
 	sinkTime  = 10 * time.Second
 	maxAnswer = 16 << 20
@@ -58,10 +63,11 @@ func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group, epoch proto
 	for _, hook := range a.cfg.Webhooks {
 		waiting.Add(1)
 		ready := sync.OnceFunc(waiting.Done)
+		said := &complaint{}
 		g.Go(func() error {
 			defer ready()
 			return a.cfg.Bus.Consume(ctx, proto.StreamAlerts, proto.SubjectsAlert, "weir-alerter-"+proto.Token(hook.Name), ready,
-				func(ctx context.Context, m *bus.Message) error { return a.webhook(ctx, hook, m) })
+				func(ctx context.Context, m *bus.Message) error { return a.webhook(ctx, hook, m, said) })
 		})
 	}
 	begun := make(chan struct{})
@@ -138,8 +144,11 @@ func (a *alerter) alertmanager(ctx context.Context, m *mirror, box *mailbox, epo
 	to := m.url
 	api := to.JoinPath("api/v2/alerts").String()
 	name := "alertmanager " + to.Redacted()
+	var said complaint
 	again := func(err error) bool { // after a while; false if ctx ends
-		a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
+		if said.new(err) {
+			a.log.Warn("alertmanager_not_told", "url", to.Redacted(), "error", err)
+		}
 		box.again()
 		return sleep(ctx, 5*time.Second) == nil
 	}
@@ -184,8 +193,22 @@ func (a *alerter) alertmanager(ctx context.Context, m *mirror, box *mailbox, epo
 			}
 			continue
 		}
+		said = complaint{}
 		last, sentAt = states, time.Now()
 	}
+}
+
+// complaint is what the log said last of a sink: it is tried often, and said once.
+type complaint struct{ text string }
+
+func (c *complaint) new(err error) bool {
+	before := c.text
+	c.text = err.Error()
+	var network *net.OpError
+	if errors.As(err, &network) {
+		c.text = network.Op + " " + network.Err.Error() // the rest has a port that is another each time
+	}
+	return c.text != before
 }
 
 // current is an error if another alerter has stored something since: one that was
@@ -225,7 +248,7 @@ func (a *alerter) amAlerts(alerts []Alert) (out []amAlert) {
 }
 
 // webhook tells one of one change. What can't be told to it ever isn't told.
-func (a *alerter) webhook(ctx context.Context, hook *Webhook, m *bus.Message) error {
+func (a *alerter) webhook(ctx context.Context, hook *Webhook, m *bus.Message, said *complaint) error {
 	name := "webhook " + hook.Name
 	var event eventData
 	if err := json.Unmarshal(m.Data, &event); err != nil {
@@ -246,12 +269,21 @@ func (a *alerter) webhook(ctx context.Context, hook *Webhook, m *bus.Message) er
 		return nil
 	}
 	err := a.post(ctx, name, hook.URL.String(), hook.Header, body.Bytes())
-	if err != nil {
+	var status *statusError
+	final := errors.As(err, &status) && status.final()
+	switch {
+	case err == nil:
+		*said = complaint{}
+	case final:
+		a.log.Warn("webhook_refused", "webhook", hook.Name, "error", err)
+		return nil
+	case said.new(err):
 		a.log.Warn("webhook_not_told", "webhook", hook.Name, "error", err)
 	}
-	var status *statusError
-	if errors.As(err, &status) && status.final() {
-		return nil
+	if status != nil {
+		if err := sleep(ctx, min(status.after, mostAfter)); err != nil {
+			return err
+		}
 	}
 	return err
 }
@@ -267,11 +299,29 @@ func contains(all []string, one string) bool {
 
 // statusError is an answer that isn't a success.
 type statusError struct {
-	code int
-	text string
+	code  int
+	text  string
+	after time.Duration // in which it doesn't want to be asked again
 }
 
-func (e *statusError) Error() string { return fmt.Sprintf("the answer is %d: %s", e.code, e.text) }
+func (e *statusError) Error() string {
+	if e.code/100 == 3 {
+		return fmt.Sprintf("the answer is %d: redirects aren't followed, give the address that this one leads to", e.code)
+	}
+	return fmt.Sprintf("the answer is %d: %s", e.code, e.text)
+}
+
+// retryAfter is how long an answer asks to wait, in seconds or until a time.
+func retryAfter(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return time.Until(at)
+	}
+	return 0
+}
 
 // final reports whether sending the same again is useless.
 func (e *statusError) final() bool {
@@ -314,7 +364,7 @@ func request(ctx context.Context, method, to string, header map[string]string, d
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // what there is of it
-		return nil, &statusError{resp.StatusCode, strings.TrimSpace(string(text))}
+		return nil, &statusError{resp.StatusCode, strings.TrimSpace(string(text)), retryAfter(resp.Header)}
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 }

@@ -189,7 +189,7 @@ func (t *turn) next(g *Group) time.Time {
 	case last.After(now.Add(catchUp)): // else it is waited for
 		t.log.Warn("clock_was_ahead", "group", g.Name, "evaluated", last, "evaluated_again_from", now)
 		last = time.Time{}
-	case !last.IsZero() && last.Before(earliest):
+	case !last.IsZero() && last.Truncate(g.Interval).Add(g.Interval).Before(earliest):
 		t.log.Warn("rounds_left_out", "group", g.Name, "from", last, "to", earliest)
 		last = earliest
 	}

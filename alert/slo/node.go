@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/weirstream/weir/internal/yamlfile"
 )
 
 // File is an OpenSLO file: YAML, of any number of documents.
@@ -19,35 +20,15 @@ type File struct {
 	Data []byte
 }
 
-// Mistakes are all that is wrong in some files.
-type Mistakes []Mistake
-
-func (m Mistakes) Error() string {
-	lines := make([]string, len(m))
-	for i := range m {
-		lines[i] = m[i].Error()
-	}
-	return strings.Join(lines, "\n")
-}
-
-// Mistake is something in a file that isn't as it has to be.
-type Mistake struct {
-	File         string
-	Line, Column int // from 1
-	Text         string
-}
-
-func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text) }
-
 // node is a place in a file; all that is wrong there goes to one list.
 type node struct {
 	*yaml.Node
 	file     string
-	mistakes *Mistakes
+	mistakes *yamlfile.Mistakes
 }
 
 // documents are those of a file, without empty ones.
-func documents(f File, mistakes *Mistakes) (all []node) {
+func documents(f File, mistakes *yamlfile.Mistakes) (all []node) {
 	decoder := yaml.NewDecoder(bytes.NewReader(f.Data))
 	for {
 		var d yaml.Node
@@ -56,7 +37,7 @@ func documents(f File, mistakes *Mistakes) (all []node) {
 			return all
 		}
 		if err != nil {
-			*mistakes = append(*mistakes, syntaxMistake(f.Name, err))
+			*mistakes = append(*mistakes, yamlfile.Syntax(f.Name, f.Data, err))
 			return all
 		}
 		if n := d.Content[0]; n.Tag != "!!null" {
@@ -65,24 +46,10 @@ func documents(f File, mistakes *Mistakes) (all []node) {
 	}
 }
 
-var syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
-
-// syntaxMistake is one that the YAML package found, which knows only lines.
-func syntaxMistake(file string, err error) Mistake {
-	m := Mistake{file, 1, 1, err.Error()}
-	if found := syntaxError.FindStringSubmatch(m.Text); found != nil {
-		m.Text = "this is no YAML: " + found[2]
-		if line, err := strconv.Atoi(found[1]); err == nil {
-			m.Line = line
-		}
-	}
-	return m
-}
-
 // wrong says what is. An indicator is read once for each objective, so the same
 // may be said again.
 func (n node) wrong(format string, args ...any) {
-	m := Mistake{n.file, n.Line, n.Column, fmt.Sprintf(format, args...)}
+	m := yamlfile.Mistake{File: n.file, Line: n.Line, Column: n.Column, Text: fmt.Sprintf(format, args...)}
 	if !slices.Contains(*n.mistakes, m) {
 		*n.mistakes = append(*n.mistakes, m)
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/common/model"
+
+	"github.com/weirstream/weir/internal/yamlfile"
 )
 
 const (
@@ -46,7 +48,7 @@ func decimal(f float64) string { return strconv.FormatFloat(f, 'g', 10, 64) }
 
 // reader is what is known of the files so far.
 type reader struct {
-	mistakes *Mistakes
+	mistakes *yamlfile.Mistakes
 	notes    []string
 	slos     []*document
 	slis     map[string]*document
@@ -63,9 +65,9 @@ type document struct {
 }
 
 // Read gives the objectives of OpenSLO files, in their order. Notes say what was
-// left out. An error is of type [Mistakes] and holds all there are.
+// left out. An error is of type [yamlfile.Mistakes] and holds all there are.
 func Read(files ...File) (objectives []*Objective, notes []string, err error) {
-	r := &reader{mistakes: &Mistakes{}, slis: map[string]*document{}, used: map[string]bool{}}
+	r := &reader{mistakes: &yamlfile.Mistakes{}, slis: map[string]*document{}, used: map[string]bool{}}
 	for _, f := range files {
 		for _, n := range documents(f, r.mistakes) {
 			r.document(n)
@@ -80,7 +82,7 @@ func Read(files ...File) (objectives []*Objective, notes []string, err error) {
 		}
 	}
 	if len(*r.mistakes) > 0 {
-		slices.SortStableFunc(*r.mistakes, func(a, b Mistake) int {
+		slices.SortStableFunc(*r.mistakes, func(a, b yamlfile.Mistake) int {
 			return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 		})
 		return nil, r.notes, *r.mistakes

@@ -22,7 +22,7 @@ const interval = model.Duration(time.Minute)
 var windows = []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d"}
 
 // ownLabels are those of all recordings and alerts, besides the SLO's own.
-var ownLabels = []string{"slo", "service", "namespace", "workload", "objective", "severity", "alertname", "le"}
+var ownLabels = []string{"slo", "service", "namespace", "workload", "objective", "severity", "alertname", "le", "__name__"}
 
 // burn is a row of table 5-8 of the SRE workbook: a share of the budget that is
 // used up within the long window, and still being used up in the short one.

@@ -1,28 +1,19 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
-	"strings"
-	"text/template"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/weirstream/weir/alert"
 	"github.com/weirstream/weir/alert/rules"
 	"github.com/weirstream/weir/alert/slo"
 	"github.com/weirstream/weir/cmd/internal/service"
 	"github.com/weirstream/weir/internal/bus"
-	"github.com/weirstream/weir/proto"
 )
 
 // alertFlags say what rules there are and who is told.
@@ -135,88 +126,4 @@ and lag are always there.`,
 	cmd.Flags().DurationVar(&interval, "interval", alert.DefaultInterval, "how often rules are evaluated whose group doesn't say")
 	cmd.Flags().StringVar(&pageURL, "page-url", "", "`address` by which people reach the page, for the links in alerts")
 	return cmd
-}
-
-// webhookFile is what --webhooks names.
-type webhookFile struct {
-	Webhooks []struct {
-		Name       string            `yaml:"name"`
-		URL        string            `yaml:"url"`
-		Preset     string            `yaml:"preset"`
-		Template   string            `yaml:"template"`
-		Severities []string          `yaml:"severities"`
-		Headers    map[string]string `yaml:"headers"`
-		RoutingKey string            `yaml:"routing_key"` // of the preset pagerduty
-	} `yaml:"webhooks"`
-}
-
-// presets are bodies that some receivers want. {{json …}} writes a value as JSON.
-var presets = map[string]string{
-	"json": `{{json .}}`,
-	"slack": `{"text": {{json (printf "%s *%s* %s\n%s" (icon .Status) .Labels.alertname .Status (or .Annotations.summary .Annotations.description))}}` +
-		`{{with .Page}}, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": {{json (printf "%s *%s* %s\n%s\n<%s|See it on the page>" (icon $.Status) $.Labels.alertname $.Status (or $.Annotations.summary $.Annotations.description) .)}}}}]{{end}}}`,
-	"pagerduty": `{"routing_key": {{json routingKey}}, "event_action": "{{if eq .Status "firing"}}trigger{{else}}resolve{{end}}", "dedup_key": {{json .Fingerprint}}, ` +
-		`"payload": {"summary": {{json (or .Annotations.summary .Labels.alertname)}}, "source": "weir", "severity": {{json (or .Labels.pagerduty_severity "error")}}, "custom_details": {{json .Labels}}}` +
-		`{{with .Page}}, "links": [{"href": {{json .}}, "text": "See it on the page"}]{{end}}}`,
-}
-
-func readWebhooks(file string) ([]*alert.Webhook, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var f webhookFile
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&f); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	var out []*alert.Webhook
-	names := map[string]bool{}
-	for i, w := range f.Webhooks {
-		wrong := func(format string, args ...any) error {
-			return fmt.Errorf("%s: webhook %d: %s", file, i+1, fmt.Sprintf(format, args...))
-		}
-		u, err := url.Parse(w.URL)
-		switch {
-		case w.Name == "" || names[proto.Token(w.Name)]:
-			return nil, wrong("name %q is empty, or as good as another's (letters, digits and - count): the stream remembers by it what was told", w.Name)
-		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			return nil, wrong("url %q is not an http or https address", w.URL)
-		case w.Preset != "" && w.Template != "":
-			return nil, wrong("preset and template contradict each other: give one of them")
-		case w.Preset == "pagerduty" && w.RoutingKey == "":
-			return nil, wrong("the preset pagerduty needs a routing_key")
-		}
-		names[proto.Token(w.Name)] = true
-		text := w.Template
-		if text == "" {
-			preset, known := presets[cmp.Or(w.Preset, "json")]
-			if !known {
-				return nil, wrong("preset %q is not json, slack or pagerduty", w.Preset)
-			}
-			text = preset
-		}
-		body, err := template.New(w.Name).Option("missingkey=zero").Funcs(template.FuncMap{
-			"json": func(v any) (string, error) {
-				b, err := json.Marshal(v)
-				return string(b), err
-			},
-			"icon": func(status string) string {
-				if status == "firing" {
-					return ":red_circle:"
-				}
-				return ":large_green_circle:"
-			},
-			"routingKey": func() string { return w.RoutingKey },
-		}).Parse(text)
-		if err != nil {
-			return nil, wrong("template: %s", strings.TrimPrefix(err.Error(), "template: "))
-		}
-		if err := alert.TryWebhook(body); err != nil {
-			return nil, wrong("template: %s", strings.TrimPrefix(err.Error(), "template: "))
-		}
-		out = append(out, &alert.Webhook{Name: w.Name, URL: u, Header: w.Headers, Severities: w.Severities, Body: body})
-	}
-	return out, nil
 }

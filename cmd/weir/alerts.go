@@ -164,11 +164,15 @@ files give the same results. No server is needed.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			failed := 0
+			var wrong []error
 			for _, file := range files {
 				failures, err := alert.TestFile(cmd.Context(), file)
 				switch {
+				case cmd.Context().Err() != nil:
+					return err
 				case err != nil:
-					return usageError{err}
+					wrong = append(wrong, err)
+					continue
 				case len(failures) == 0:
 					fmt.Fprintf(a.stdout, "%s: ok\n", file)
 					continue
@@ -178,6 +182,9 @@ files give the same results. No server is needed.`,
 				for _, f := range failures {
 					fmt.Fprintf(a.stdout, "  %s\n", strings.ReplaceAll(f, "\n", "\n  "))
 				}
+			}
+			if len(wrong) > 0 {
+				return usageError{errors.Join(wrong...)}
 			}
 			if failed > 0 {
 				return fmt.Errorf("%d of %d files failed", failed, len(files))
@@ -197,6 +204,9 @@ func (a *app) alertsCheckCommand() *cobra.Command {
 			groups, err := alert.LoadFiles(files, alert.DefaultInterval)
 			if err != nil {
 				return usageError{err}
+			}
+			for _, said := range alert.Twice(groups) {
+				fmt.Fprintf(a.stderr, "weir: %s\n", said)
 			}
 			rules := 0
 			for _, g := range groups {

@@ -47,7 +47,6 @@ value), LABEL!~REGEXP; the first may be an alert's name alone. Prints the silenc
 	cmd.Flags().StringVar(&lasts, "for", "", "how `long`: 30m, 2h, 1d; a year at most")
 	cmd.Flags().StringVar(&author, "author", "", "who says so (default your user name)")
 	cmd.Flags().StringVar(&comment, "comment", "", "why")
-	_ = cmd.MarkFlagRequired("for")
 	return cmd
 }
 

@@ -16,7 +16,7 @@ const alert = "../../alert"
 // A real Prometheus takes all rules, and they do what their unit tests say.
 func TestPromtool(t *testing.T) {
 	promtool := chart.Program(t, "promtool")
-	for _, name := range []string{"rules/weir", "testdata/slo", "testdata/sloth", "testdata/pyrra"} {
+	for _, name := range []string{"rules/weir", "testdata/slo", "testdata/sloth", "testdata/pyrra", "testdata/forms"} {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			t.Parallel()
 			for _, args := range [][]string{
