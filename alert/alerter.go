@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"reflect"
 	"sync"
 	"time"
@@ -24,12 +25,14 @@ const (
 	// patience is how long a round waits beyond that for windows that aren't.
 	patience = 30 * time.Second
 
-	// catchUp is how far back rounds are made up for that nobody evaluated.
+	// catchUp is how far back rounds are made up for that nobody evaluated. Silences
+	// are kept for longer than that after their end.
 	catchUp = time.Hour
 	// mostBack is how far back recorded series are worked out at a start.
 	mostBack = 6 * time.Hour
 
 	recordEvery = 5 * time.Minute // also when nothing has changed
+	liveEvery   = time.Second     // at most, of rounds that store nothing
 	reloadEvery = 15 * time.Second
 
 	// DefaultHistoryBytes bounds the history that rules are evaluated over.
@@ -50,6 +53,7 @@ type Config struct {
 	Interval       time.Duration            // of groups that have none; 0 means DefaultInterval
 	ExternalLabels map[string]string        // of all that is told to others
 	Page           *url.URL                 // where the page is, nil if that isn't known
+	Reload         <-chan os.Signal         // asks to read the rules now, and to take what they are; may be nil
 	HistoryBytes   int                      // bound of the history in memory; 0 means DefaultHistoryBytes
 	History        *history.History         // one that somebody else runs, and keeps for HistoryKeep; nil means one of its own
 
@@ -128,14 +132,17 @@ func (a *alerter) load() ([]*Group, error) {
 	return groups, err
 }
 
-// reload looks at the files now and then. With a mistake in them the rules stay
-// as they were. What is new counts when it is there twice: a file that is being
-// written may be empty for a moment.
+// reload looks at the files now and then, and when it is asked to. With a mistake
+// in them the rules stay as they were. What is new counts when it was asked for, or
+// is there twice: a file that is being written may be empty for a moment.
 func (a *alerter) reload(ctx context.Context) error {
 	said := ""
 	var seen []Group // by the last look, if it isn't what counts
 	for {
+		asked := false
 		select {
+		case <-a.cfg.Reload:
+			asked = true
 		case <-time.After(reloadEvery):
 		case <-ctx.Done():
 			return nil
@@ -143,7 +150,7 @@ func (a *alerter) reload(ctx context.Context) error {
 		groups, err := a.load()
 		if err != nil {
 			a.m.reloadFailed.Set(1)
-			if err.Error() != said {
+			if err.Error() != said || asked {
 				a.log.Error("rules_not_reloaded", "error", err)
 			}
 			said = err.Error()
@@ -155,7 +162,7 @@ func (a *alerter) reload(ctx context.Context) error {
 		switch now := rulesOf(groups); {
 		case reflect.DeepEqual(now, rulesOf(a.groups)):
 			seen = nil
-		case reflect.DeepEqual(now, seen):
+		case asked, reflect.DeepEqual(now, seen):
 			a.groups, seen = groups, nil
 			a.log.Info("rules_reloaded", "groups", len(groups))
 		default:

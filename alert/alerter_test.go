@@ -27,6 +27,7 @@ import (
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/history"
 	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -230,11 +231,11 @@ func TestEndedAnywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.wasEvaluated()
-	silence, err := NewSilence([]string{"workload=cart"}, time.Hour, "", "", time.Now().Add(-80*time.Minute)) // until 20 minutes ago, while it fires
+	ended, err := silence.New([]string{"workload=cart"}, time.Hour, "", "", time.Now().Add(-80*time.Minute)) // until 20 minutes ago, while it fires
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := silence.Store(t.Context(), p.conn); err != nil {
+	if err := ended.Store(t.Context(), p.conn); err != nil {
 		t.Fatal(err)
 	}
 	stop := p.run(p.config(bustest.Connect(t, p.server.URL), "a"))

@@ -17,6 +17,7 @@ import (
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/history"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -176,7 +177,7 @@ func TestRecordFits(t *testing.T) {
 		}
 		if i < maxAlerts {
 			a.State, a.ResolvedAt = Firing, time.Time{}
-			a.SilencedBy = slices.Repeat([]string{"3f0c55aa"}, maxSilences)
+			a.SilencedBy = slices.Repeat([]string{"3f0c55aa"}, silence.Max)
 		}
 		of := newAlert(a)
 		e.alerts[of.key()] = of
@@ -195,12 +196,9 @@ func TestRecordFits(t *testing.T) {
 	}
 }
 
-// All alerts that there may be are over in one round, and as many others begin,
-// with whatever annotations: it is one batch.
-func TestChangesFit(t *testing.T) {
-	server := bustest.Start(t)
-	conn := bustest.Connect(t, server.URL)
-	bustest.Provision(t, conn, 1, 1)
+// storing is a turn that only stores what it has, and its groups.
+func storing(t *testing.T, conn *bus.Conn, now func() time.Time) (*turn, []*Group) {
+	t.Helper()
 	lane, err := conn.OpenLane(t.Context(), bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit, Input: true})
 	if err != nil {
 		t.Fatal(err)
@@ -209,11 +207,20 @@ func TestChangesFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &turn{
+		alerter: &alerter{cfg: Config{Bus: conn}, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: now},
+		e:       newEvaluator(nil, nil, nil, 0), lane: lane, keeper: keeper{again: now().Add(24 * time.Hour)}, tell: func([]*Alert, []*silence.Silence) {},
+	}, groups
+}
+
+// All alerts that there may be are over in one round, and as many others begin,
+// with whatever annotations: it is one batch.
+func TestChangesFit(t *testing.T) {
+	server := bustest.Start(t)
+	conn := bustest.Connect(t, server.URL)
+	bustest.Provision(t, conn, 1, 1)
 	at := time.Now().UTC().Truncate(time.Second)
-	a := &turn{
-		alerter: &alerter{cfg: Config{Bus: conn}, log: quiet, m: newMetrics(prometheus.NewRegistry()), now: time.Now},
-		e:       newEvaluator(nil, nil, nil, 0), lane: lane, keeper: keeper{again: at.Add(time.Hour)}, tell: func([]*Alert, []*Silence) {},
-	}
+	a, groups := storing(t, conn, time.Now)
 	summaries := map[string]string{}
 	for i := range 10 {
 		summaries[strconv.Itoa(i)] = strings.Repeat("s", maxText)
@@ -235,6 +242,77 @@ func TestChangesFit(t *testing.T) {
 	stored := bustest.ReadStored(t, server.URL, proto.StreamAlerts)
 	if len(stored) != 2*maxAlerts+2 {
 		t.Errorf("%d messages are stored", len(stored))
+	}
+}
+
+// A round that changes nothing is told of with the record that it follows, and
+// nothing of it is stored; who makes up for many tells of some.
+func TestValuesAreTold(t *testing.T) {
+	server := bustest.Start(t)
+	conn := bustest.Connect(t, server.URL)
+	bustest.Provision(t, conn, 1, 1)
+	at := time.Now().UTC().Truncate(time.Second)
+	a, groups := storing(t, conn, func() time.Time { return at })
+	slow := newAlert(proto.Alert{Group: groups[0].Key(), Rule: "Slow", State: Pending, ActiveAt: at, Labels: map[string]string{"alertname": "Slow"}})
+	a.e.alerts[slow.key()] = slow
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended, ready := make(chan bus.Message, 100), make(chan error, 1), make(chan struct{})
+	subscribed := sync.OnceFunc(func() { close(ready) })
+	go func() {
+		ended <- conn.Subscribe(ctx, proto.StreamAlerts, "weir.live.*", func(m bus.Message) {
+			if m.Subject == proto.SubjectAlertLive {
+				told <- m
+			} else {
+				subscribed()
+			}
+		})
+	}()
+	bustest.Eventually(t, func() bool { // the subscription is there
+		if err := conn.Tell("weir.live.ready", nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ready:
+			return true
+		case <-time.After(10 * time.Millisecond):
+			return false
+		}
+	}, "there is no subscription")
+	round := func(after time.Duration, value proto.Number) {
+		t.Helper()
+		at, slow.Value = at.Add(after), value
+		if err := a.store(t.Context(), at, groups); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heard := func(value proto.Number) {
+		t.Helper()
+		select {
+		case m := <-told:
+			r, err := proto.DecodeAlertRecord(m.Data)
+			if err != nil || m.Foreign || m.Epoch != a.lane.Epoch() || m.Seq != a.number || !r.Time.Equal(at) || r.Alerts[0].Value != value {
+				t.Errorf("want %v of record %d at %s: %+v %+v %v", value, a.number, at, m, r, err)
+			}
+		case <-time.After(bustest.Timeout):
+			t.Fatalf("%v isn't told", value)
+		}
+	}
+	round(0, 1)
+	round(time.Minute, 2)
+	heard(2)
+	round(liveEvery/2, 3)
+	round(liveEvery/2, 4)
+	heard(4)
+	slow.State = Firing
+	round(time.Minute, 5)
+	round(time.Minute, 6)
+	heard(6)
+	if stored := bustest.ReadStored(t, server.URL, proto.StreamAlerts); len(stored) != 3 || a.number != 2 {
+		t.Errorf("%d messages are stored, with %d records", len(stored), a.number)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/weirstream/weir/internal/silence"
 )
 
 // gossip is how long Alertmanagers of a cluster may take to tell each other of a
@@ -50,7 +52,7 @@ var ownComment = regexp.MustCompile(`\[weir ([0-9a-f]+)\]$`)
 
 // show tells it of silences if they have changed, and again now and then. nil are
 // none yet. What goes wrong is said once, and tried again with the next round.
-func (m *mirror) show(ctx context.Context, all []*Silence) {
+func (m *mirror) show(ctx context.Context, all []*silence.Silence) {
 	now := m.now()
 	text := ""
 	for _, s := range all {
@@ -73,7 +75,7 @@ func (m *mirror) show(ctx context.Context, all []*Silence) {
 
 // send ends those of ours that have ended, and adds the silences that it doesn't
 // know. One that somebody ended there stays ended.
-func (m *mirror) send(ctx context.Context, all []*Silence, now time.Time) (failed error) {
+func (m *mirror) send(ctx context.Context, all []*silence.Silence, now time.Time) (failed error) {
 	known, err := m.known(ctx)
 	if err != nil {
 		return err
@@ -101,7 +103,7 @@ func (m *mirror) send(ctx context.Context, all []*Silence, now time.Time) (faile
 
 // add adds the silences that it doesn't know, also when those had time to come that
 // another one of its cluster was told of last.
-func (m *mirror) add(ctx context.Context, all []*Silence, now time.Time) (failed error) {
+func (m *mirror) add(ctx context.Context, all []*silence.Silence, now time.Time) (failed error) {
 	select {
 	case m.adding <- struct{}{}:
 	case <-ctx.Done():
@@ -119,7 +121,7 @@ func (m *mirror) add(ctx context.Context, all []*Silence, now time.Time) (failed
 		if !s.EndsAt.After(now) || len(known[s.ID]) > 0 {
 			continue
 		}
-		data, err := json.Marshal(s.am())
+		data, err := json.Marshal(amOf(s))
 		if err == nil {
 			err = m.post(ctx, name, m.url.JoinPath("api/v2/silences").String(), nil, data)
 		}
@@ -155,13 +157,13 @@ func answered(err error) bool {
 	return err == nil || errors.As(err, &status)
 }
 
-// am is a silence for an Alertmanager.
-func (s *Silence) am() amSilence {
+// amOf is a silence for an Alertmanager.
+func amOf(s *silence.Silence) amSilence {
 	out := amSilence{StartsAt: s.StartsAt, EndsAt: s.EndsAt, CreatedBy: s.Author, Comment: s.Comment + " [weir " + s.ID + "]"}
 	if out.CreatedBy == "" { // it wants one
 		out.CreatedBy = "weir"
 	}
-	for _, m := range s.matchers {
+	for _, m := range s.Parsed() {
 		out.Matchers = append(out.Matchers, amMatcher{
 			Name: m.Name, Value: m.Value,
 			IsRegex: m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp,

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirstream/weir/internal/silence"
 )
 
 // Two Alertmanagers of a cluster, that tell each other in a while, are told of each
@@ -54,9 +56,9 @@ func TestClusterIsToldOnce(t *testing.T) {
 		}
 		return to
 	}
-	var silences []*Silence
+	var silences []*silence.Silence
 	for range 3 {
-		s, err := NewSilence([]string{"Slow"}, time.Hour, "", "", time.Now())
+		s, err := silence.New([]string{"Slow"}, time.Hour, "", "", time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

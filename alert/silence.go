@@ -1,219 +1,21 @@
 package alert
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/weirstream/weir/internal/bus"
-	"github.com/weirstream/weir/proto"
+	"github.com/weirstream/weir/internal/silence"
 )
 
 const (
-	silenceVersion = 1
-	maxSilences    = 500 // also ended ones that are kept
-	maxMatchers    = 20
-	maxSilenced    = 365 * 24 * time.Hour
-
-	// keepEnded is how long a silence that has ended is kept: rounds of the past may
-	// be made up for.
-	keepEnded = catchUp + 10*time.Minute
-	// keepByHand is how much longer one is kept that is ended by hand: an
-	// Alertmanager may be away.
-	keepByHand = 24 * time.Hour
-
 	// silencesTime is how long a round waits for silences, and silencesAgain how long
 	// after that others do.
 	silencesTime  = 5 * time.Second
 	silencesAgain = 30 * time.Second
 )
-
-// Silence keeps webhooks from hearing of some alerts for a while. It is a value
-// of the bucket WEIR_SILENCES, as JSON, under its ID.
-type Silence struct {
-	V        int       `json:"v"`
-	ID       string    `json:"id"`
-	Matchers []string  `json:"matchers"` // as PromQL has them, all of which an alert's labels must match
-	StartsAt time.Time `json:"starts_at"`
-	EndsAt   time.Time `json:"ends_at"`
-	Author   string    `json:"author,omitempty"`
-	Comment  string    `json:"comment,omitempty"`
-
-	matchers []*labels.Matcher
-}
-
-// NewSilence makes one of matchers such as severity=page, workload!=cart or
-// alertname=~"Slow.*". As amtool's, the first may be the name of an alert alone.
-// It is stored by [Silence.Store].
-func NewSilence(matchers []string, lasts time.Duration, author, comment string, now time.Time) (*Silence, error) {
-	if lasts <= 0 || lasts > maxSilenced {
-		return nil, fmt.Errorf("a silence of %s: it must last longer than nothing, and a year at most", lasts)
-	}
-	if len(author) > maxText || len(comment) > maxText {
-		return nil, fmt.Errorf("author and comment may have %d bytes each", maxText)
-	}
-	now = now.UTC().Truncate(time.Second)
-	s := &Silence{V: silenceVersion, StartsAt: now, EndsAt: now.Add(lasts).Truncate(time.Second), Author: author, Comment: comment, Matchers: slices.Clone(matchers)}
-	if len(matchers) > 0 && !strings.ContainsAny(matchers[0], "=~!") {
-		s.Matchers[0] = labels.AlertName + "=" + matchers[0]
-	}
-	if err := s.parse(); err != nil {
-		return nil, err
-	}
-	for i, m := range s.matchers {
-		s.Matchers[i] = m.String()
-	}
-	if err := s.parse(); err != nil { // quotes make them longer
-		return nil, err
-	}
-	id := make([]byte, 4)
-	rand.Read(id) // never fails
-	s.ID = hex.EncodeToString(id)
-	return s, nil
-}
-
-var matcherPattern = regexp.MustCompile(`^\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*$`)
-
-// parse works the matchers out.
-func (s *Silence) parse() error {
-	if len(s.Matchers) == 0 || len(s.Matchers) > maxMatchers {
-		return fmt.Errorf("a silence has 1 to %d matchers, such as alertname=Slow or workload=~\"cart.*\"; there are %d", maxMatchers, len(s.Matchers))
-	}
-	s.matchers = nil
-	some := false
-	for _, text := range s.Matchers {
-		parts := matcherPattern.FindStringSubmatch(text)
-		if parts == nil || len(text) > maxLabels {
-			return fmt.Errorf("matcher %q is not LABEL=VALUE, LABEL!=VALUE, LABEL=~REGEXP or LABEL!~REGEXP of at most %d bytes", text, maxLabels)
-		}
-		value := parts[3]
-		if strings.HasPrefix(value, `"`) {
-			var err error
-			if value, err = strconv.Unquote(value); err != nil {
-				return fmt.Errorf("matcher %q: the quotes don't close, or hold what Go's don't", text)
-			}
-		}
-		kind := map[string]labels.MatchType{"=": labels.MatchEqual, "!=": labels.MatchNotEqual, "=~": labels.MatchRegexp, "!~": labels.MatchNotRegexp}[parts[2]]
-		m, err := labels.NewMatcher(kind, parts[1], value)
-		if err != nil {
-			return fmt.Errorf("matcher %q: %w", text, err)
-		}
-		some = some || !m.Matches("")
-		s.matchers = append(s.matchers, m)
-	}
-	if !some {
-		return errors.New("at least one matcher must ask for a label: these match every alert that has none of these labels")
-	}
-	return nil
-}
-
-// matches reports whether it is of an alert with some labels.
-func (s *Silence) matches(of map[string]string) bool {
-	return !slices.ContainsFunc(s.matchers, func(m *labels.Matcher) bool { return !m.Matches(of[m.Name]) })
-}
-
-// Store makes it count.
-func (s *Silence) Store(ctx context.Context, c *bus.Conn) error {
-	table, err := c.OpenTable(ctx, proto.BucketSilences)
-	if err != nil {
-		return err
-	}
-	n := 0
-	for _, id := range table.Keys() {
-		if old, err := decodeSilence(id, table.Get(id)); err != nil || time.Since(old.EndsAt) < keepEnded {
-			n++
-		}
-	}
-	if n >= maxSilences {
-		return fmt.Errorf("there are %d silences, which is the most, with those that ended within the last %s: make one that matches more, or wait", n, keepEnded)
-	}
-	return s.put(ctx, table, s.EndsAt)
-}
-
-// put stores it until some time after it would have ended.
-func (s *Silence) put(ctx context.Context, table *bus.Table, until time.Time) error {
-	data, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	return table.PutFor(ctx, s.ID, data, time.Until(until)+keepEnded)
-}
-
-// ErrNoSilence says that there is no silence of an ID.
-var ErrNoSilence = errors.New("there is no such silence: `weir alerts silences` lists those there are")
-
-// EndSilence ends one now. It stays for a day, or as long as it would have, so that
-// Alertmanagers that are away hear of its end.
-func EndSilence(ctx context.Context, c *bus.Conn, id string, now time.Time) error {
-	table, err := c.OpenTable(ctx, proto.BucketSilences)
-	if err != nil {
-		return err
-	}
-	s, err := decodeSilence(id, table.Get(id))
-	if err != nil {
-		return err
-	}
-	if !s.EndsAt.After(now) {
-		return fmt.Errorf("silence %s has ended at %s", id, s.EndsAt.Local().Format(time.DateTime))
-	}
-	until := s.EndsAt
-	if latest := now.Add(keepByHand); until.After(latest) {
-		until = latest
-	}
-	s.EndsAt = now.UTC().Truncate(time.Second)
-	return s.put(ctx, table, until)
-}
-
-func decodeSilence(id string, data []byte) (*Silence, error) {
-	if len(data) == 0 {
-		return nil, fmt.Errorf("silence %q: %w", id, ErrNoSilence)
-	}
-	s := new(Silence)
-	if err := json.Unmarshal(data, s); err != nil {
-		return nil, fmt.Errorf("read silence %s: %w", id, err)
-	}
-	if s.V != silenceVersion || s.ID != id {
-		return nil, fmt.Errorf("read silence %s: version %d of %q, this program knows %d", id, s.V, s.ID, silenceVersion)
-	}
-	if err := s.parse(); err != nil {
-		return nil, fmt.Errorf("read silence %s: %w", id, err)
-	}
-	return s, nil
-}
-
-// Silences are all there are, also some that have ended; those that end first
-// come first. What of them can't be read is in the error, beside the others.
-func Silences(ctx context.Context, c *bus.Conn) (all []*Silence, unreadable, err error) {
-	table, err := c.OpenTable(ctx, proto.BucketSilences)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, id := range table.Keys() {
-		data := table.Get(id)
-		if data == nil {
-			continue // somebody else's
-		}
-		s, err := decodeSilence(id, data)
-		if err != nil {
-			unreadable = errors.Join(unreadable, err)
-			continue
-		}
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *Silence) int { return cmp.Or(a.EndsAt.Compare(b.EndsAt), cmp.Compare(a.ID, b.ID)) })
-	return all, unreadable, nil
-}
 
 // silence decides who hears of a round's changes: of one that a silence covers as
 // of that time no webhook does. When none covers it any more, it is told then, if
@@ -229,7 +31,7 @@ func (t *turn) silence(ctx context.Context, at time.Time) error {
 		}
 		a.SilencedBy = nil
 		for _, s := range t.silences {
-			if a.State != Resolved && at.Before(s.EndsAt) && s.matches(withExternal(a.Labels, t.cfg.ExternalLabels)) {
+			if a.State != Resolved && at.Before(s.EndsAt) && s.Matches(withExternal(a.Labels, t.cfg.ExternalLabels)) {
 				a.SilencedBy = append(a.SilencedBy, s.ID)
 			}
 		}
@@ -261,16 +63,16 @@ func (t *turn) readSilences(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, silencesTime)
 	defer cancel()
-	all, unreadable, err := Silences(limited, t.cfg.Bus)
+	all, unreadable, err := silence.All(limited, t.cfg.Bus)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	var denied *bus.DeniedError
 	switch {
 	case err == nil:
-		t.silences = append([]*Silence{}, all...) // not nil
+		t.silences = append([]*silence.Silence{}, all...) // not nil
 	case t.silences == nil && (errors.Is(err, bus.ErrNoStream) || errors.As(err, &denied)): // of an earlier version, until `weir provision`
-		t.silences = []*Silence{}
+		t.silences = []*silence.Silence{}
 	}
 	if err != nil {
 		unreadable, t.silencesAgain = err, t.now().Add(silencesAgain)

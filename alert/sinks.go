@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -48,7 +49,7 @@ type Webhook struct {
 
 // startSinks starts what tells others. tell is called after each round with all
 // alerts and silences there are.
-func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group, epoch proto.Epoch) (tell func([]*Alert, []*Silence)) {
+func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group, epoch proto.Epoch) (tell func([]*Alert, []*silence.Silence)) {
 	var all []*mailbox
 	adding := make(chan struct{}, 1)
 	for _, to := range a.cfg.Alertmanagers {
@@ -81,7 +82,7 @@ func (a *alerter) startSinks(ctx context.Context, g *errgroup.Group, epoch proto
 		a.log.Warn("webhooks_not_ready")
 	case <-ctx.Done():
 	}
-	return func(alerts []*Alert, silences []*Silence) {
+	return func(alerts []*Alert, silences []*silence.Silence) {
 		data := make([]Alert, len(alerts))
 		for i, alert := range alerts {
 			data[i] = *alert
@@ -102,7 +103,7 @@ type mailbox struct {
 // letter is what an Alertmanager is told.
 type letter struct {
 	alerts   []Alert
-	silences []*Silence
+	silences []*silence.Silence
 }
 
 func newMailbox() *mailbox { return &mailbox{new: make(chan struct{}, 1)} }

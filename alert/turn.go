@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -34,11 +35,12 @@ type turn struct {
 	stored    time.Time        // the time of the last record
 	known     map[string]Alert // the alerts of the last record
 	failing   map[string]bool  // the groups that failed by it
-	tell      func([]*Alert, []*Silence)
+	tell      func([]*Alert, []*silence.Silence)
+	liveAt    time.Time // when values were said last that aren't stored
 
-	silences      []*Silence // that were read last; nil before any were
-	silencesAgain time.Time  // when to read them again after a failure
-	unreadable    string     // what was said of those that can't be read
+	silences      []*silence.Silence // that were read last; nil before any were
+	silencesAgain time.Time          // when to read them again after a failure
+	unreadable    string             // what was said of those that can't be read
 }
 
 // work evaluates until ctx ends, or somebody else does.
@@ -326,6 +328,7 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 		return fmt.Errorf("%w: %w", bus.ErrStop, err)
 	}
 	if len(t.changes) == 0 && len(parts) == 0 && reflect.DeepEqual(known, t.known) && maps.Equal(failing, t.failing) && at.Sub(t.stored) < recordEvery {
+		t.live(&record)
 		t.tell(alerts, t.silences)
 		return nil
 	}
@@ -353,6 +356,22 @@ func (t *turn) store(ctx context.Context, at time.Time, groups []*Group) error {
 	t.changes, t.known, t.failing, t.stored = nil, known, failing, at
 	t.tell(alerts, t.silences)
 	return nil
+}
+
+// live tells whoever listens the values of a round that stores nothing.
+func (t *turn) live(record *Record) {
+	now := t.now()
+	if now.Sub(t.liveAt) < liveEvery { // it makes up for others
+		return
+	}
+	t.liveAt = now
+	data, err := encodeRecord(record)
+	if err == nil {
+		err = t.lane.Tell(proto.SubjectAlertLive, data, t.number)
+	}
+	if err != nil {
+		t.log.Debug("values_not_told", "error", err)
+	}
 }
 
 func (t *turn) count() {

@@ -44,7 +44,7 @@ func meet(ctx context.Context, c *bus.Conn, m *metrics, own, partitions uint32) 
 	var done sync.WaitGroup
 	done.Go(func() {
 		// It fails only when the connection is closed, which others report.
-		_ = c.Subscribe(ctx, proto.SeenSubject(own), func(m bus.Message) { n.put(m.Data) })
+		_ = c.Subscribe(ctx, "", proto.SeenSubject(own), func(m bus.Message) { n.put(m.Data) })
 	})
 	n.stop = func() { cancel(); done.Wait() }
 	return n

@@ -34,6 +34,8 @@ type alerts struct {
 	mu        sync.RWMutex
 	record    *proto.AlertRecord // nil if no alerter has said anything of late
 	stored    time.Time          // when the record was
+	epoch     proto.Epoch        // of who stored it
+	seq       uint64             // its number within that
 	rules     *proto.AlertRules  // nil as above
 	rulesRead int                // how often there were others
 	episodes  map[episodeKey]*episode
@@ -45,7 +47,7 @@ type alerts struct {
 
 // episode is one time that an alert fired.
 type episode struct {
-	proto.AlertChange           // the last that was said of it
+	proto.AlertChange           // the first that was said of it; Silenced: of all
 	from              time.Time // when it began
 	to                time.Time // when it was over; zero while it fires
 }
@@ -182,7 +184,7 @@ func (a *alerts) take(m *bus.Message) error {
 		if err != nil {
 			return err
 		}
-		a.record, a.stored = record, m.Time
+		a.record, a.stored, a.epoch, a.seq = record, m.Time, m.Epoch, m.Seq
 	case proto.SubjectAlertRules:
 		rules, err := proto.DecodeAlertRules(m.Data)
 		if err != nil {
@@ -201,6 +203,34 @@ func (a *alerts) take(m *bus.Message) error {
 	return nil
 }
 
+// follow takes what the alerter says between its records.
+func (a *alerts) follow(ctx context.Context) error {
+	return a.bus.Subscribe(ctx, proto.StreamAlerts, proto.SubjectAlertLive, func(m bus.Message) {
+		if err := a.refresh(&m); err != nil {
+			a.log.Debug("message_skipped", "subject", m.Subject, "error", err)
+		}
+	})
+}
+
+// refresh takes the values of a later round of the alerter that stored the record.
+// Nothing has begun or ended since: then there is another record. What can't be
+// said to follow it is passed over, as a message that the server copied here for
+// somebody.
+func (a *alerts) refresh(m *bus.Message) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m.Subject != proto.SubjectAlertLive || !m.FromLane() || m.Epoch != a.epoch || m.Seq != a.seq || a.record == nil {
+		return nil
+	}
+	record, err := proto.DecodeAlertRecord(m.Data)
+	if err != nil {
+		return err
+	}
+	a.record = record
+	a.notify()
+	return nil
+}
+
 // add takes a change in.
 func (a *alerts) add(c *proto.AlertChange) {
 	key := keyOf(c)
@@ -209,6 +239,7 @@ func (a *alerts) add(c *proto.AlertChange) {
 		e = &episode{AlertChange: *c, from: c.StartsAt}
 		a.episodes[key] = e
 	}
+	e.Silenced = e.Silenced && c.Silenced // it may be told later
 	if c.Status == string(proto.AlertResolved) {
 		e.to = c.EndsAt
 	}
@@ -276,6 +307,6 @@ func (a *alerts) between(from, to time.Time) []episode {
 func episodeOf(a *proto.Alert) *episode {
 	return &episode{from: a.FiredAt, AlertChange: proto.AlertChange{
 		Status: string(a.State), Labels: a.Labels, Annotations: a.Annotations, Value: a.Value, StartsAt: a.FiredAt, Rule: a.Rule, Group: a.Group,
-		Fingerprint: fmt.Sprintf("%016x", labels.FromMap(a.Labels).Hash()),
+		Fingerprint: fmt.Sprintf("%016x", labels.FromMap(a.Labels).Hash()), Silenced: a.Untold,
 	}}
 }

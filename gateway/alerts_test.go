@@ -17,6 +17,7 @@ import (
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 	"github.com/weirstream/weir/test/page/shop"
 )
@@ -91,6 +92,7 @@ type alertRow struct {
 	Value        proto.Number
 	Since, Until int64
 	Silenced     bool
+	SilencedBy   []string `json:"silenced_by"`
 }
 
 type alertsAnswer struct {
@@ -117,12 +119,13 @@ func (r *rig) alerts() {
 	a := &alerter{rig: r, lane: lane}
 	now := time.Now().UTC().Truncate(time.Second)
 	const group = "/etc/shop.yaml;shop"
+	night := r.silence("Slow", "workload=silent")
 	slow := &proto.Alert{
 		Group: group, Rule: "Slow", State: proto.AlertFiring, Labels: map[string]string{"alertname": "Slow", "severity": "page", "workload": shop.Hostile},
 		Annotations: map[string]string{"summary": "it is slow"}, Value: proto.Number(math.Inf(1)), ActiveAt: now.Add(-2 * time.Minute), FiredAt: now.Add(-90 * time.Second),
 	}
 	silent := &proto.Alert{Group: group, Rule: "Slow#2", State: proto.AlertFiring, Labels: map[string]string{"alertname": "Slow", "workload": "silent"},
-		ActiveAt: now.Add(-48 * time.Hour), FiredAt: now.Add(-48 * time.Hour), SilencedBy: []string{"a"}} // for longer than changes are kept
+		ActiveAt: now.Add(-48 * time.Hour), FiredAt: now.Add(-48 * time.Hour), SilencedBy: []string{night}} // for longer than changes are kept
 	soon := &proto.Alert{Group: group, Rule: "Slow#2", State: proto.AlertPending, Labels: map[string]string{"alertname": "Slow"}, Value: 2, ActiveAt: now.Add(-time.Second)}
 	before := *slow
 	before.State, before.FiredAt, before.ResolvedAt = proto.AlertResolved, now.Add(-time.Hour), now.Add(-50*time.Minute)
@@ -155,6 +158,9 @@ func (r *rig) alerts() {
 	r.Run("rules", func(t *testing.T) { r.as(t).promRules(c, now) })
 	r.Run("filters", func(t *testing.T) { r.as(t).ruleFilters() })
 
+	r.Run("silences", func(t *testing.T) { r.as(t).silences(night) })
+	r.Run("values", func(t *testing.T) { r.as(t).values(a, c) })
+
 	// It is over: who looks hears of it, though nothing else has happened.
 	over := *slow
 	over.State, over.ResolvedAt = proto.AlertResolved, now
@@ -182,6 +188,85 @@ func (r *rig) firing(n int) {
 	})
 }
 
+// silence stores one, and returns its ID.
+func (r *rig) silence(matchers ...string) string {
+	r.Helper()
+	s, err := silence.New(matchers, time.Hour, "ann", "it is night", time.Now())
+	if err == nil {
+		err = s.Store(r.Context(), r.bus)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	return s.ID
+}
+
+// Silences are those that haven't ended, and those by which an alert is silenced
+// still.
+func (r *rig) silences(night string) {
+	type row struct {
+		ID, Author, Comment string
+		Matchers            []string
+		Since, Until        int64
+		Alerts              int
+	}
+	var got struct {
+		Rows    []row
+		Missing string
+	}
+	ask := func(wanted func() bool) {
+		r.Helper()
+		bustest.Eventually(r.T, func() bool { // an answer holds for a while
+			r.get("/api/silences", http.StatusOK, &got)
+			return wanted()
+		}, "silences are %+v", &got)
+	}
+	ask(func() bool {
+		return len(got.Rows) == 1 && got.Rows[0].ID == night && got.Rows[0].Alerts == 1 && got.Rows[0].Author == "ann" && got.Rows[0].Comment == "it is night" &&
+			slices.Equal(got.Rows[0].Matchers, []string{`alertname="Slow"`, `workload="silent"`}) && got.Rows[0].Until-got.Rows[0].Since == 3_600_000 && got.Missing == ""
+	})
+	other := r.silence("Other")
+	ask(func() bool { return len(got.Rows) == 2 && got.Rows[1].ID == other && got.Rows[1].Alerts == 0 })
+	for _, id := range []string{night, other} {
+		if err := silence.End(r.Context(), r.bus, id, time.Now()); err != nil {
+			r.Fatal(err)
+		}
+	}
+	ask(func() bool {
+		return len(got.Rows) == 1 && got.Rows[0].ID == night && got.Rows[0].Until <= time.Now().UnixMilli()
+	})
+}
+
+// values tells of a round that stores nothing: its values are shown.
+func (r *rig) values(a *alerter, c v1.API) {
+	later := a.record
+	later.Time = a.record.Time.Add(time.Minute)
+	later.Groups = map[string]proto.AlertGroup{";weir": {Evaluated: later.Time}}
+	soon := *a.record.Alerts[1]
+	soon.Value = 7
+	later.Alerts = []*proto.Alert{a.record.Alerts[0], &soon}
+	data, err := json.Marshal(later)
+	if err == nil {
+		err = a.lane.Tell(proto.SubjectAlertLive, data, a.seq)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	var now alertsAnswer
+	bustest.Eventually(r.T, func() bool {
+		r.get("/api/alerts", http.StatusOK, &now)
+		return now.At == later.Time.UnixMilli() && len(now.Active) == 2 && now.Active[1].Value == 7
+	}, "what is shown is %+v", &now)
+	alerts, err := c.Alerts(r.Context())
+	if err != nil || len(alerts.Alerts) != 2 || alerts.Alerts[1].Value != "7e+00" {
+		r.Errorf("%+v %v", alerts, err)
+	}
+	rules, err := c.Rules(r.Context(), nil)
+	if err != nil || !rules.Groups[1].Rules[0].(v1.AlertingRule).LastEvaluation.Equal(later.Time) {
+		r.Errorf("%+v %v", rules, err)
+	}
+}
+
 func (r *rig) alertsNow(slow *proto.Alert, now time.Time) {
 	var got alertsAnswer
 	r.get("/api/alerts", http.StatusOK, &got)
@@ -196,7 +281,7 @@ func (r *rig) alertsNow(slow *proto.Alert, now time.Time) {
 	if p, o := got.Active[1], got.Active[2]; p.State != "pending" || p.Since != now.Add(-time.Second).UnixMilli() || o.State != "resolved" || o.Until == 0 {
 		r.Errorf("%+v %+v", p, o)
 	}
-	if s := got.Active[3]; !s.Silenced || s.State != "firing" || f.Silenced || got.History[2].Labels["workload"] != "silent" {
+	if s := got.Active[3]; !s.Silenced || len(s.SilencedBy) != 1 || s.State != "firing" || f.Silenced || got.History[2].Labels["workload"] != "silent" {
 		r.Errorf("%+v in %+v", s, got.History)
 	}
 	newest, oldest := got.History[0], got.History[1]

@@ -42,9 +42,10 @@ type alertRow struct {
 	Value       proto.Number      `json:"value"`  // a string if JSON has no such number
 	Summary     string            `json:"summary"`
 	Description string            `json:"description,omitempty"`
-	Since       int64             `json:"since"`           // when it began to fire, or to be pending
-	Until       int64             `json:"until,omitempty"` // when it was over
-	Silenced    bool              `json:"silenced,omitempty"`
+	Since       int64             `json:"since"`                 // when it began to fire, or to be pending
+	Until       int64             `json:"until,omitempty"`       // when it was over
+	Silenced    bool              `json:"silenced,omitempty"`    // nobody is to hear of it; of what fired: webhooks heard nothing of it
+	SilencedBy  []string          `json:"silenced_by,omitempty"` // IDs of silences; not known of what fired
 	Group       string            `json:"group"`
 	Rule        string            `json:"rule"`
 }
@@ -62,7 +63,9 @@ func (e *episode) row() alertRow {
 	if !e.to.IsZero() {
 		state = proto.AlertResolved
 	}
-	return rowOfAlert(state, &e.AlertChange, e.from, e.to)
+	row := rowOfAlert(state, &e.AlertChange, e.from, e.to)
+	row.Silenced = e.Silenced
+	return row
 }
 
 // alertTimes reads the time of a question: the 24 hours before to, or before now,
@@ -126,7 +129,8 @@ func (a *alertsAnswer) now(record *proto.AlertRecord) {
 			since = alert.ActiveAt
 		}
 		row := rowOfAlert(alert.State, &episodeOf(alert).AlertChange, since, alert.ResolvedAt)
-		row.Silenced = silenced(alert)
+		row.SilencedBy = silencedBy(alert)
+		row.Silenced = len(row.SilencedBy) > 0
 		a.Active = append(a.Active, row)
 	}
 	for _, key := range sortedKeys(record.Groups) {
@@ -136,9 +140,6 @@ func (a *alertsAnswer) now(record *proto.AlertRecord) {
 		}
 	}
 }
-
-// silenced reports whether an alert fires that nobody is to hear of.
-func silenced(a *proto.Alert) bool { return a.State == proto.AlertFiring && len(a.SilencedBy) > 0 }
 
 // liveAlerts is how many alerts there are.
 type liveAlerts struct {
@@ -157,7 +158,7 @@ func (a *alerts) live(now time.Time) *liveAlerts {
 	l := &liveAlerts{Old: now.Sub(k.stored) > alertsOld}
 	for _, alert := range k.record.Alerts {
 		switch {
-		case silenced(alert):
+		case len(silencedBy(alert)) > 0:
 			l.Silenced++
 		case alert.State == proto.AlertFiring:
 			l.Firing++

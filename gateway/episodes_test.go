@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/proto"
 )
@@ -63,6 +64,73 @@ func TestEpisodes(t *testing.T) {
 	}
 	if n := a.known().forgotten.count; n != 0 {
 		t.Errorf("%d of long ago are said to be left out", n)
+	}
+}
+
+// Who is told later of what began to fire silenced has heard of it.
+func TestSilencedEpisodes(t *testing.T) {
+	a := newAlerts(nil, nil)
+	c := &proto.AlertChange{Status: string(proto.AlertFiring), StartsAt: time.Now(), Silenced: true}
+	a.add(c)
+	if !a.episodes[keyOf(c)].row().Silenced {
+		t.Error("it began to fire silenced")
+	}
+	over := *c
+	over.Status, over.EndsAt = string(proto.AlertResolved), time.Now()
+	a.add(&over)
+	if !a.episodes[keyOf(c)].row().Silenced {
+		t.Error("it was silenced until its end")
+	}
+	told := *c
+	told.Silenced = false
+	a.add(&told)
+	if a.episodes[keyOf(c)].row().Silenced {
+		t.Error("it was told when no silence covered it any more")
+	}
+}
+
+// What is told between two records is taken from the writer of the first alone.
+func TestValuesFollowTheRecord(t *testing.T) {
+	a := newAlerts(nil, nil)
+	epoch := proto.Epoch{Number: 7, ID: "0123456789abcdef"}
+	message := func(subject string, value int) *bus.Message {
+		return &bus.Message{Subject: subject, Epoch: epoch, Seq: 3, Data: fmt.Appendf(nil, `{"v":1,"alerts":[{"state":"pending","value":%d}]}`, value)}
+	}
+	live := message(proto.SubjectAlertLive, 1)
+	shown := func() (v proto.Number) {
+		if k := a.known(); k.record != nil {
+			v = k.record.Alerts[0].Value
+		}
+		return v
+	}
+	if err := a.refresh(live); err != nil || shown() != 0 {
+		t.Errorf("without a record: %v, %v", shown(), err)
+	}
+	record := message(proto.SubjectAlertCommit, 2)
+	record.Time = time.Now()
+	if err := a.take(record); err != nil {
+		t.Fatal(err)
+	}
+	for name, other := range map[string]func(*bus.Message){
+		"one that is delayed":       func(m *bus.Message) { m.Seq-- },
+		"one that is early":         func(m *bus.Message) { m.Seq++ },
+		"a rival":                   func(m *bus.Message) { m.Epoch.ID = "fedcba9876543210" },
+		"no writer":                 func(m *bus.Message) { m.Foreign = true },
+		"a copy of a record":        func(m *bus.Message) { m.Subject = proto.SubjectAlertCommit },
+		"one that says no epoch":    func(m *bus.Message) { m.Epoch = proto.Epoch{} },
+		"one that can't be decoded": func(m *bus.Message) { m.Data = nil },
+	} {
+		m := *live
+		other(&m)
+		if err := a.refresh(&m); (err != nil) != (m.Data == nil) || shown() != 2 {
+			t.Errorf("%s is taken: %v, %v", name, shown(), err)
+		}
+	}
+	if err := a.refresh(live); err != nil || shown() != 1 || !a.known().stored.Equal(record.Time) {
+		t.Errorf("%v, %v", shown(), err)
+	}
+	if err := a.take(record); err != nil || shown() != 2 {
+		t.Errorf("a record is passed over: %v, %v", shown(), err)
 	}
 }
 

@@ -93,6 +93,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	work.Go(func() error { return g.recorded.Run(ctx) })
 	work.Go(func() error { return g.tap.run(ctx) })
 	work.Go(func() error { return g.alerts.run(ctx) })
+	work.Go(func() error { return g.alerts.follow(ctx) })
 	work.Go(func() error { return g.exporter.Run(ctx) })
 	work.Go(func() error { return status.ServeHandler(ctx, cfg.HTTP, handler) })
 	return work.Wait()

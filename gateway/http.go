@@ -79,6 +79,9 @@ func (g *gateway) handler(cfg Config) (http.Handler, error) {
 	viewers.HandleFunc("GET /api/budgets", func(w http.ResponseWriter, r *http.Request) {
 		g.answerAt(w, r, "budgets", g.budgetState(), g.budgetsPage)
 	})
+	viewers.HandleFunc("GET /api/silences", func(w http.ResponseWriter, r *http.Request) {
+		g.answerAt(w, r, "silences", g.silencesState(), g.silencesPage)
+	})
 	g.addPrometheus(viewers)
 	guarded := newGuard(cfg.Token, viewers, func(reason string) { g.metrics.refused.WithLabelValues(reason).Inc() })
 	mux := http.NewServeMux()

@@ -63,7 +63,7 @@ func (g *gateway) addPrometheus(mux *http.ServeMux) {
 		"format_query":        a.formatQuery,
 		"series":              a.series,
 		"labels":              a.labels,
-		"label/{name}/values": a.labels,
+		"label/{name}/values": a.labelValues,
 		"metadata":            a.metadata,
 		"rules":               a.rules,
 		"alerts":              a.alerts,
@@ -259,9 +259,7 @@ func (a *promAPI) series(r *http.Request) (*promData, error) {
 	if len(r.Form["match[]"]) == 0 {
 		return nil, badData(errors.New("no match[] parameter provided"))
 	}
-	all, d, err := find(a, r, func(ctx context.Context, q promql.Names, m []*labels.Matcher) ([]labels.Labels, []string, error) {
-		return q.Series(ctx, m)
-	}, labels.Compare)
+	all, d, err := find(a, r, promql.Names.Series, labels.Compare)
 	if err != nil {
 		return nil, err
 	}
@@ -269,15 +267,29 @@ func (a *promAPI) series(r *http.Request) (*promData, error) {
 	return d, nil
 }
 
-// labels gives the names of labels, or the values of the one in the path.
+// labels gives the names of labels.
 func (a *promAPI) labels(r *http.Request) (*promData, error) {
+	return a.texts(r, promql.Names.LabelNames)
+}
+
+// labelValues gives the values of the label in the path, which clients may write as
+// Prometheus escapes names that aren't of letters, digits and underscores.
+func (a *promAPI) labelValues(r *http.Request) (*promData, error) {
 	name := r.PathValue("name")
-	all, d, err := find(a, r, func(ctx context.Context, q promql.Names, m []*labels.Matcher) ([]string, []string, error) {
-		if name != "" {
-			return q.LabelValues(ctx, name, m)
-		}
-		return q.LabelNames(ctx, m)
-	}, strings.Compare)
+	if strings.HasPrefix(name, "U__") {
+		name = model.UnescapeName(name, model.ValueEncodingEscaping)
+	}
+	if !model.UTF8Validation.IsValidLabelName(name) {
+		return nil, badData(fmt.Errorf("invalid label name: %q", name))
+	}
+	return a.texts(r, func(q promql.Names, ctx context.Context, m []*labels.Matcher) ([]string, []string, error) {
+		return q.LabelValues(ctx, name, m)
+	})
+}
+
+// texts collects names or values.
+func (a *promAPI) texts(r *http.Request, ask func(promql.Names, context.Context, []*labels.Matcher) ([]string, []string, error)) (*promData, error) {
+	all, d, err := find(a, r, ask, strings.Compare)
 	if err != nil {
 		return nil, err
 	}
@@ -286,7 +298,7 @@ func (a *promAPI) labels(r *http.Request) (*promData, error) {
 }
 
 // find collects what any of the selectors of a request finds, in order and once.
-func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.Names, []*labels.Matcher) ([]T, []string, error), compare func(x, y T) int) ([]T, *promData, error) {
+func find[T any](a *promAPI, r *http.Request, ask func(promql.Names, context.Context, []*labels.Matcher) ([]T, []string, error), compare func(x, y T) int) ([]T, *promData, error) {
 	from, to, err := promInterval(r.Form, time.UnixMilli(0), time.Now())
 	if err != nil {
 		return nil, nil, err
@@ -303,7 +315,7 @@ func find[T any](a *promAPI, r *http.Request, ask func(context.Context, promql.N
 	}
 	all, d := []T{}, success(nil) // not null
 	for _, s := range selectors {
-		found, warnings, err := ask(r.Context(), a.engine.Names(query.Between(from, to)), s)
+		found, warnings, err := ask(a.engine.Names(query.Between(from, to)), r.Context(), s)
 		if err != nil {
 			return nil, nil, failed(err)
 		}

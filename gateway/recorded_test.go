@@ -30,7 +30,7 @@ func record(t *testing.T, c *bus.Conn, from time.Time) (samples int) {
 	for at := from; at.Before(time.Now()); at = at.Add(10 * time.Second) {
 		samples++
 		all := []recorded.Sample{
-			{Rule: "workload:rises", Labels: labels.FromStrings("__name__", "workload:rises", "workload", "cart"), F: float64(samples)},
+			{Rule: "workload:rises", Labels: labels.FromStrings("__name__", "workload:rises", "workload", "cart", "team.name", "checkout"), F: float64(samples)},
 			{Rule: "workload:shape", Labels: labels.FromStrings("__name__", "workload:shape", "workload", "cart"), H: &histogram.FloatHistogram{
 				Schema: 0, Count: 2, Sum: 3, PositiveSpans: []histogram.Span{{Offset: 1, Length: 1}}, PositiveBuckets: []float64{2}, CounterResetHint: histogram.GaugeType,
 			}},
@@ -89,10 +89,25 @@ func (r *rig) promRecorded(c v1.API) {
 	if err != nil || !slices.Contains(names, "workload:shape") || !slices.Contains(names, "http_server_request_duration_seconds") {
 		r.Errorf("names: %v %v", names, err)
 	}
+	for name, want := range map[string]int{"team.name": 1, "U__team_2e_name": 1, "U__workload": len(r.labelValues(c, "workload")), "U__team_2e": 0} {
+		if got := r.labelValues(c, name); len(got) != want || want == 1 && got[0] != "checkout" {
+			r.Errorf("values of %s: %v", name, got)
+		}
+	}
 	metadata, err := c.Metadata(r.Context(), "workload:rises", "")
 	if err != nil || len(metadata["workload:rises"]) != 1 {
 		r.Errorf("metadata: %v %v", metadata, err)
 	}
+}
+
+// labelValues are those in the last five minutes.
+func (r *rig) labelValues(c v1.API, label string) model.LabelValues {
+	r.Helper()
+	values, _, _, err := c.LabelValues(r.Context(), label, nil, time.Now().Add(-5*time.Minute), time.Now())
+	if err != nil {
+		r.Error(err)
+	}
+	return values
 }
 
 // An install may have no such stream yet. When it is made, or made anew, what it

@@ -64,6 +64,10 @@ func (r *Rollup) Subject(namespace, workload string) string {
 // SubjectAlertCommit is the lane of the alerter: what it knows after each round.
 const SubjectAlertCommit = "weir.alert-commit"
 
+// SubjectAlertLive is where the alerter says what it knows after a round that it
+// stores nothing of, at most once: nothing began or ended, and values are others.
+const SubjectAlertLive = "weir.live.alert-commit"
+
 // SubjectRecordedCommit is the lane of what rules record: an empty message ends
 // each batch, and keeps rivals apart.
 const SubjectRecordedCommit = "weir.recorded-commit"

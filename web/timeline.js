@@ -7,7 +7,7 @@ import * as f from './format.js';
 const most = 30; // lines
 const row = 20, left = 260, right = 8, axis = 18;
 
-/** rows: [{ name, labels, severity, since, until (0 or none while it fires) }]; link(row) is where a bar leads. */
+/** rows: [{ name, labels, severity, silenced, since, until (0 or none while it fires) }]; link(row) is where a bar leads. */
 export function Timeline({ rows, from, to, link }) {
   const box = useRef(null);
   const width = useWidth(box);
@@ -27,8 +27,8 @@ export function Timeline({ rows, from, to, link }) {
         <text class="who" x="0" y=${i * row + 14}><title>${title(line[0])}</title>${short(title(line[0]), names - 10)}</text>
         ${line.map((a) => {
           const x1 = x(a.since), x2 = x(a.until || to);
-          return html`<${Go} to=${link(a)} class=${a.until ? 'ended' : 'on'} aria-label=${`${title(a)}, fired from ${f.clock(a.since)} ${a.until ? `to ${f.clock(a.until)}` : 'until now'}`}>
-            <title>${`${title(a)}: ${f.interval(a.since, a.until || to)}, ${f.age((a.until || to) - a.since)}`}</title>
+          return html`<${Go} to=${link(a)} class=${a.silenced ? 'silenced' : a.until ? 'ended' : 'on'} aria-label=${`${title(a)}, fired from ${f.clock(a.since)} ${a.until ? `to ${f.clock(a.until)}` : 'until now'}${a.silenced ? ', silenced' : ''}`}>
+            <title>${`${title(a)}: ${f.interval(a.since, a.until || to)}, ${f.age((a.until || to) - a.since)}${a.silenced ? ', silenced' : ''}`}</title>
             <rect x=${x1} y=${i * row + 4} width=${Math.max(3, x2 - x1)} height="12" rx="2" /><//>`;
         })}</g>`)}
     </svg>`}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,9 +104,9 @@ Alertmanagers and to webhooks. Of several replicas one works; whoever goes on
 makes up for the rounds that nobody evaluated, of an hour at most, and says
 nothing twice.
 
-Rule files are looked at every 15 s. One with a mistake changes nothing: the rules
-stay as they were, and the log says where the mistake is. Rules on Weir's own loss
-and lag are always there.`,
+Rule files are looked at every 15 s, and at SIGHUP. One with a mistake changes
+nothing: the rules stay as they were, and the log says where the mistake is. Rules
+on Weir's own loss and lag are always there.`,
 		Example: `  weir alerter --rules '/etc/weir/rules/*.yaml' --alertmanager http://alertmanager:9093
   weir alerter --slo objectives.yaml --webhooks webhooks.yaml`,
 		Args: cobra.NoArgs,
@@ -115,6 +118,9 @@ and lag are always there.`,
 			if interval < 10*time.Second {
 				return usagef("--interval %s is too short: windows are 10s", interval)
 			}
+			hangup := make(chan os.Signal, 1)
+			signal.Notify(hangup, syscall.SIGHUP)
+			cfg.Reload = hangup
 			return a.serve(cmd.Context(), f, func(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
 				cfg.Bus, cfg.Holder, cfg.HTTP, cfg.Registry, cfg.Interval = c, f.name, f.http, service.Metrics(), interval
 				return alert.Run(ctx, cfg, log)

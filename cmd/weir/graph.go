@@ -56,8 +56,10 @@ func (a *app) graph(q question, m prom.Matrix) error {
 	switch {
 	case least > most: // nothing can be drawn
 		least, most = 0, 1
-	case least == most:
-		most = least + 1
+	case least == most && most == 0:
+		most = 1
+	case least == most: // one line, from zero
+		least, most = min(0, least), max(0, most)
 	case least > 0 && least < most/2:
 		least = 0
 	}
@@ -80,7 +82,8 @@ func (a *app) graph(q question, m prom.Matrix) error {
 	return err
 }
 
-// course is a series' numbers, without those that can't be drawn.
+// course is a series' numbers, without those that can't be drawn: what is no
+// number, infinite, or so large that two may be further apart than numbers go.
 func course(s prom.Series) (out []prom.FPoint) {
 	all := s.Floats
 	for _, h := range s.Histograms {
@@ -88,7 +91,7 @@ func course(s prom.Series) (out []prom.FPoint) {
 		all = append(all, prom.FPoint{T: h.T, F: p99})
 	}
 	for _, p := range all {
-		if !math.IsNaN(p.F) && !math.IsInf(p.F, 0) {
+		if math.Abs(p.F) <= math.MaxFloat64/2 {
 			out = append(out, p)
 		}
 	}

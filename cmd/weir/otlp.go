@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"encoding/csv"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/weirstream/weir/gateway/export"
 )
@@ -61,19 +64,35 @@ var otelVariables = []struct {
 	{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "otlp-metrics-endpoint", nil},
 	{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "otlp-traces-endpoint", nil},
 	{"OTEL_EXPORTER_OTLP_PROTOCOL", "otlp-protocol", nil},
-	{"OTEL_EXPORTER_OTLP_HEADERS", "otlp-headers", unescape},
+	{"OTEL_EXPORTER_OTLP_HEADERS", "otlp-headers", unescaped},
 	{"OTEL_EXPORTER_OTLP_CERTIFICATE", "otlp-ca", nil},
 	{"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "otlp-cert", nil},
 	{"OTEL_EXPORTER_OTLP_CLIENT_KEY", "otlp-key", nil},
 	{"OTEL_EXPORTER_OTLP_COMPRESSION", "otlp-compression", nil},
-	{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "otlp-temporality", strings.ToLower},
+	{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "otlp-temporality", temporality},
 	{"OTEL_EXPORTER_OTLP_TIMEOUT", "otlp-timeout", milliseconds},
 	{"OTEL_METRIC_EXPORT_INTERVAL", "otlp-interval", milliseconds},
 }
 
-func unescape(s string) string {
-	if plain, err := url.PathUnescape(s); err == nil {
-		return plain
+// unescaped is a list whose elements are percent-encoded as one of a flag.
+func unescaped(s string) string {
+	list := strings.Split(s, ",")
+	for i, one := range list {
+		if plain, err := url.PathUnescape(one); err == nil {
+			list[i] = plain
+		}
+	}
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	_ = w.Write(list) // a Builder takes everything
+	w.Flush()
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// temporality is that of histograms: low memory is delta for them.
+func temporality(s string) string {
+	if s = strings.ToLower(s); s == "lowmemory" {
+		return "delta"
 	}
 	return s
 }
@@ -114,8 +133,10 @@ func (f *otlpFlags) config(flags *pflag.FlagSet, lookup func(string) (string, bo
 		err = usagef("otlp-temporality %q is not cumulative or delta", f.temporality)
 	case f.timeout <= 0 || f.interval < time.Second:
 		err = usagef("otlp-timeout has to be above 0, otlp-interval a second or more")
-	case f.sample < 0 || f.sample > 1:
+	case !(f.sample >= 0 && f.sample <= 1): // NaN isn't either
 		err = usagef("otlp-traces-sample %v is not a share from 0 to 1", f.sample)
+	case f.slow < 0:
+		err = usagef("otlp-traces-slow has to be above 0, or 0 for none")
 	case (f.cert == "") != (f.key == ""):
 		err = usagef("otlp-cert and otlp-key go together: give both")
 	}
@@ -157,19 +178,35 @@ func (f *otlpFlags) endpoints() (metrics, traces string, err error) {
 
 // readHeaders are those of a flag …-headers and of a file that has one a line.
 func readHeaders(of string, given []string, file string) (map[string]string, error) {
-	lines := slices.Clone(given)
+	headers, err := nameValues(of+"-headers: number", given)
+	if err != nil {
+		return nil, err
+	}
 	if file != "" {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("read %s-headers-file: %w", of, err)
 		}
-		lines = append(lines, strings.Split(string(content), "\n")...)
+		more, err := nameValues(of+"-headers-file: "+file+" line", strings.Split(string(content), "\n"))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(headers, more)
 	}
-	return nameValues(of+"-headers", lines)
+	for name, value := range headers {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return nil, usagef("%s-headers: %q can't be the name of a header", of, name)
+		}
+		if !httpguts.ValidHeaderFieldValue(value) {
+			return nil, usagef("%s-headers: the value of %s has a character that no header can have", of, name)
+		}
+	}
+	return headers, nil
 }
 
-// nameValues reads name=value; empty texts are passed over.
-func nameValues(of string, texts []string) (map[string]string, error) {
+// nameValues reads name=value; empty texts are passed over. where says before a
+// number which of them is wrong.
+func nameValues(where string, texts []string) (map[string]string, error) {
 	out := map[string]string{}
 	for i, text := range texts {
 		if text = strings.TrimSpace(text); text == "" {
@@ -177,7 +214,7 @@ func nameValues(of string, texts []string) (map[string]string, error) {
 		}
 		name, value, ok := strings.Cut(text, "=")
 		if name = strings.TrimSpace(name); !ok || name == "" { // the value may be a secret
-			return nil, usagef("%s: number %d is not name=value", of, i+1)
+			return nil, usagef("%s %d is not name=value", where, i+1)
 		}
 		out[name] = strings.TrimSpace(value)
 	}

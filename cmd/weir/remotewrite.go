@@ -62,9 +62,14 @@ func (f *remoteWriteFlags) config() (export.RemoteWrite, error) {
 	if err != nil {
 		return export.RemoteWrite{}, err
 	}
-	labels, err := nameValues("remote-write-labels", f.labels)
+	labels, err := nameValues("remote-write-labels: number", f.labels)
 	if err != nil {
 		return export.RemoteWrite{}, err
+	}
+	for _, own := range []string{"__name__", "le"} {
+		if _, given := labels[own]; given {
+			return export.RemoteWrite{}, usagef("remote-write-labels: %s is what a series has of its own", own)
+		}
 	}
 	if len(labels) == 0 {
 		host, err := os.Hostname()

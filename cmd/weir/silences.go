@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/common/model"
 	"github.com/spf13/cobra"
 
-	"github.com/weirstream/weir/alert"
+	"github.com/weirstream/weir/internal/silence"
 )
 
 func (a *app) alertsSilenceCommand() *cobra.Command {
@@ -37,7 +37,7 @@ value), LABEL!~REGEXP; the first may be an alert's name alone. Prints the silenc
 					author = u.Username
 				}
 			}
-			s, err := alert.NewSilence(matchers, time.Duration(d), author, comment, now())
+			s, err := silence.New(matchers, time.Duration(d), author, comment, now())
 			if err != nil {
 				return usageError{err}
 			}
@@ -50,7 +50,7 @@ value), LABEL!~REGEXP; the first may be an alert's name alone. Prints the silenc
 	return cmd
 }
 
-func (a *app) silence(ctx context.Context, s *alert.Silence) error {
+func (a *app) silence(ctx context.Context, s *silence.Silence) error {
 	a.kube.user = operator
 	c, err := a.connect(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (a *app) alertsUnsilenceCommand() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			return alert.EndSilence(cmd.Context(), c, args[0], now())
+			return silence.End(cmd.Context(), c, args[0], now())
 		},
 	}
 }
@@ -107,7 +107,7 @@ func (a *app) silences(ctx context.Context, format string) error {
 		return err
 	}
 	defer c.Close()
-	all, unreadable, err := alert.Silences(ctx, c)
+	all, unreadable, err := silence.All(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (a *app) silences(ctx context.Context, format string) error {
 		fmt.Fprintln(a.stderr, printable(unreadable.Error()))
 	}
 	at := now()
-	var active []*alert.Silence
+	var active []*silence.Silence
 	for _, s := range all {
 		if s.EndsAt.After(at) {
 			active = append(active, s)

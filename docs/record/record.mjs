@@ -1,6 +1,6 @@
 // Runs the demo, waits until it has a past, and takes the pictures. docs/record/record
 // runs it.
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { base, eventually, launch, visit } from '../../test/page/browser.mjs';
@@ -14,6 +14,7 @@ const up = spawn('bash', ['-c', 'echo $$ >"$GROUP/cgroup.procs" && exec weir up 
 const ended = new Promise((done) => { up.on('exit', done); });
 try {
   await eventually(async () => { if (!(await fetch(`${base}/readyz`)).ok) throw new Error('weir up is not ready'); }, 60_000);
+  execFileSync('weir', ['alerts', 'silence', 'SlowCallers', 'workload=shop-frontend', '--for', '2h', '--author', 'ann', '--comment', 'payment is being looked at']);
   await sleep(past);
   await terminal();
   await screenshots();
@@ -75,7 +76,7 @@ async function screenshots() {
     await tab.locator('.detail').waitFor();
   } });
   for (const scheme of ['dark', 'light']) {
-    await shoot(`alerts${scheme === 'light' ? '-light' : ''}`, '?view=alerts', { scheme, height: 640, until: 'table.budgets' });
+    await shoot(`alerts${scheme === 'light' ? '-light' : ''}`, '?view=alerts', { scheme, height: 900, until: '.timeline svg' });
   }
   await shoot('health', '?view=health&last=5m', { height: 720 });
   await browser.close();

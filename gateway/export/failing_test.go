@@ -163,7 +163,7 @@ func TestFailingGRPC(t *testing.T) {
 }
 
 // What a receiver says it took no part of is counted; an answer that is
-// nonsense says nothing.
+// nonsense says nothing, and any code of success that all was taken.
 func TestPartialSuccess(t *testing.T) {
 	t.Parallel()
 	for name, exit := range exits {
@@ -178,6 +178,7 @@ func TestPartialSuccess(t *testing.T) {
 	}
 	r := counted.Start(t)
 	sink := &receiver{TB: t, misbehaveHTTP: func(_ int, w http.ResponseWriter) bool {
+		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write([]byte("\x0a\xff<html>hello"))
 		return true
 	}}

@@ -71,7 +71,7 @@ func (b *points) metric(s *metricspb.ScopeMetrics, name, help string) *metricspb
 
 // addDelta adds what one delta of a window says.
 func (b *points) addDelta(l *wire.Latency, p *wire.Point) {
-	key := printable(query.NewKey(l, p))
+	key := query.NewKey(l, p)
 	of, attrs := resourceOf(&key, l.Cluster), attributesOf(&key)
 	start, end := p.StartNS, p.StartNS+p.WindowNS
 	b.add(of, otelName(&key), latencyHelp, dataPoint(&p.Hist, attrs, start, end, p.Exemplars))

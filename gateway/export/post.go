@@ -77,7 +77,7 @@ func (p *poster) post(ctx context.Context, body []byte, header http.Header, agai
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
-	case resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted || resp.StatusCode == http.StatusNoContent:
+	case resp.StatusCode/100 == 2:
 		return answer, nil
 	case again(resp.StatusCode):
 		return nil, &sendError{err: errors.New(resp.Status), again: true, after: retryAfter(resp.Header.Get("Retry-After"))}

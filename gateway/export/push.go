@@ -41,8 +41,9 @@ func (t *table) requests() (out []request) {
 // pushSums sends all sums every interval, and once more when ctx ends. What
 // isn't taken within an interval isn't lost: the next sums hold it.
 func (e *Exporter) pushSums(ctx, sending context.Context, x *exit, to sink) {
-	for ctx.Err() == nil {
+	for ended := false; !ended; {
 		pause(ctx, e.cfg.OTLP.Interval)
+		ended = ctx.Err() != nil // also while what was counted before was on its way
 		turn, cancel := context.WithTimeout(sending, max(e.cfg.OTLP.Interval, flushTime))
 		for _, r := range e.table.requests() {
 			x.deliver(turn, r.items, func(ctx context.Context) (int64, error) { return to.send(ctx, r.Message) })

@@ -3,6 +3,7 @@ package export_test
 import (
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -143,6 +144,7 @@ func checkSpans(t *testing.T, to *receiver) {
 		}
 		if len(s.TraceId) != 16 || len(s.SpanId) != 8 || s.Name != text(a["http.request.method"])+" "+text(a["url.path"]) ||
 			a["http.response.status_code"].(int64) < 200 || a["network.peer.address"] != "127.0.0.1" ||
+			(a["url.scheme"] == "http") != (s.Kind == tracepb.Span_SPAN_KIND_SERVER) ||
 			resource["service.namespace"] != proto.NamespaceHost || resource["host.name"] != "node1" {
 			t.Fatalf("span %v of %v", s, resource)
 		}
@@ -228,5 +230,38 @@ func TestSums(t *testing.T) {
 	}
 	if sum != 3000 {
 		t.Errorf("the last sums hold %d requests, want 3000", sum)
+	}
+}
+
+// The last sums are sent also if the exporter is stopped while a receiver takes
+// its time with those before.
+func TestLastSums(t *testing.T) {
+	t.Parallel()
+	r := counted.Start(t)
+	taken := make(chan struct{})
+	to := &receiver{TB: t, misbehaveHTTP: func(int, http.ResponseWriter) bool { <-taken; return false }}
+	e, _, stop := start(r, export.Config{OTLP: export.OTLP{
+		Metrics: to.serveHTTP(nil) + "/v1/metrics", Protocol: export.HTTP, Timeout: bustest.Timeout, Interval: 50 * time.Millisecond,
+	}})
+	r.Publish(200)
+	bustest.Eventually(t, func() bool { return to.requests() > 0 }, "nothing is sent")
+	r.Publish(200)
+	families(t, e, protobuf) // are zeros
+	settled(t, e, 200)
+	ended := make(chan struct{})
+	go func() { stop(); close(ended) }()
+	bustest.Eventually(t, func() bool { return !e.Counting() }, "it doesn't stop")
+	close(taken)
+	<-ended
+	last := map[string]uint64{}
+	to.points(serverMetric, func(resource map[string]any, _ metricspb.AggregationTemporality, p *metricspb.ExponentialHistogramDataPoint) {
+		last[fmt.Sprint(resource, values(p.Attributes))] = p.Count
+	})
+	sum := uint64(0)
+	for _, n := range last {
+		sum += n
+	}
+	if sum != 200 {
+		t.Errorf("the last sums hold %d requests, want 200", sum)
 	}
 }

@@ -75,6 +75,14 @@ func (a *attributes) ms(key string, ns int64) {
 	a.add(key, &commonpb.AnyValue{Value: &commonpb.AnyValue_DoubleValue{DoubleValue: float64(ns) / 1e6}})
 }
 
+// scheme is that of a server's requests, which OpenTelemetry requires. Of https
+// nothing is seen.
+func (a *attributes) scheme(protocol string) {
+	if protocol == "http" {
+		a.text("url.scheme", protocol)
+	}
+}
+
 // names are OpenTelemetry's for the labels of a key; what isn't here is the
 // resource's.
 var names = map[string]string{
@@ -96,6 +104,9 @@ func attributesOf(k *query.Key) (a attributes) {
 		} else if ok {
 			a.text(name, l.Value)
 		}
+	}
+	if k.Side == wire.SideServer {
+		a.scheme(k.Protocol)
 	}
 	if k.Side == wire.SideClient && (k.PeerKind == "address" || k.PeerKind == "domain") {
 		a.text("server.address", k.PeerWorkload)

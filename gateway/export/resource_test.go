@@ -2,6 +2,7 @@ package export
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/weirstream/weir/internal/query"
@@ -48,11 +49,26 @@ func TestAttributes(t *testing.T) {
 		{query.Key{Side: proto.SideClient, Operation: "GET /{id}", Status: "404", ErrorType: "404", PeerNamespace: "external", PeerWorkload: "api.example", PeerKind: "domain"},
 			"error.type=404 http.request.method=GET http.response.status_code=404 http.route=/{id} " +
 				"weir.peer.namespace=external weir.peer.workload=api.example weir.peer.kind=domain server.address=api.example "},
-		{query.Key{Side: proto.SideServer, Operation: "GET", Status: "no_response", ErrorType: "no_response", PeerWorkload: "x", PeerKind: "address"},
-			"error.type=no_response http.request.method=GET weir.peer.workload=x weir.peer.kind=address "},
+		{query.Key{Protocol: "http", Side: proto.SideServer, Operation: "GET", Status: "no_response", ErrorType: "no_response", PeerWorkload: "x", PeerKind: "address"},
+			"error.type=no_response http.request.method=GET weir.peer.workload=x weir.peer.kind=address url.scheme=http "},
 	} {
 		if got := show(attributesOf(&c.of)); got != c.want {
 			t.Errorf("%+v has\n%s, want\n%s", c.of, got, c.want)
+		}
+	}
+}
+
+// A span is called as OpenTelemetry says, also if its method is none that it knows.
+func TestSpanNames(t *testing.T) {
+	for want, e := range map[string]proto.Event{
+		"GET /users/{id}": {Method: "GET", Route: "/users/{id}"},
+		"GET":             {Method: "GET"},
+		"HTTP /users":     {Method: "_OTHER", Route: "/users"},
+		"HTTP":            {Method: "_OTHER"},
+		"GET /�":          {Method: "GET", Route: "/\xff"},
+	} {
+		if s := spanOf(&e); s.Name != want || e.Method == "_OTHER" && !strings.Contains(show(s.Attributes), "http.request.method=_OTHER ") {
+			t.Errorf("the span of %+v is %q with %s, want %q", e, s.Name, show(s.Attributes), want)
 		}
 	}
 }

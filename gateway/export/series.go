@@ -160,7 +160,7 @@ func (t *table) add(l *proto.Latency) {
 // find is the series of a point. What finds no room is counted in one series
 // for each metric.
 func (t *table) find(l *proto.Latency, p *proto.Point) *series {
-	key := printable(query.NewKey(l, p))
+	key := query.NewKey(l, p)
 	s := t.byKey[key]
 	if s != nil {
 		return s
@@ -215,13 +215,4 @@ func (t *table) size() (series int, overflowed uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.all), t.overflowed
-}
-
-// printable is a key of valid UTF-8, which both exits demand. Names of
-// processes may be of any bytes.
-func printable(k query.Key) query.Key {
-	for _, s := range []*string{&k.Namespace, &k.Workload, &k.Kind, &k.Protocol, &k.Operation, &k.Status, &k.ErrorType, &k.PeerNamespace, &k.PeerWorkload, &k.PeerKind} {
-		*s = strings.ToValidUTF8(*s, "�")
-	}
-	return k
 }

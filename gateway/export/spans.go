@@ -74,7 +74,7 @@ func (o *OTLP) wanted(e *wire.Event) bool {
 func spanOf(e *wire.Event) *tracepb.Span {
 	s := &tracepb.Span{
 		TraceId: id(e.TraceID, 16), ParentSpanId: id(e.SpanID, 8), SpanId: randomID(8),
-		Name: strings.ToValidUTF8(e.Operation(), "�"), Kind: tracepb.Span_SPAN_KIND_SERVER,
+		Name: spanName(e), Kind: tracepb.Span_SPAN_KIND_SERVER,
 		StartTimeUnixNano: uint64(e.StartNS), EndTimeUnixNano: uint64(e.EndNS),
 	}
 	if s.TraceId == nil {
@@ -94,11 +94,21 @@ func spanOf(e *wire.Event) *tracepb.Span {
 	return s
 }
 
+// spanName is GET /users/{id}; a method that isn't a known one is called HTTP there.
+func spanName(e *wire.Event) string {
+	name := e.Operation()
+	if route, unknown := strings.CutPrefix(name, "_OTHER"); unknown {
+		name = "HTTP" + route
+	}
+	return strings.ToValidUTF8(name, "�")
+}
+
 func spanAttributes(e *wire.Event, remote netip.AddrPort) (a attributes) {
 	a.text(wire.AttrMethod, e.Method)
 	a.text("url.path", e.Route)
 	if e.Side == wire.SideServer {
 		a.text(wire.AttrRoute, e.Route)
+		a.scheme(e.Protocol)
 	}
 	if e.Status != 0 {
 		a.number(wire.AttrStatus, int64(e.Status))

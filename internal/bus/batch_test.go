@@ -65,7 +65,7 @@ func TestLiveSubscribersSeeOnlyWhatWasCommitted(t *testing.T) {
 	done := make(chan error, 1)
 	ready := bustest.Connect(t, c.URL())
 	go func() {
-		done <- ready.Subscribe(ctx, proto.SubjectsLive, func(m bus.Message) {
+		done <- ready.Subscribe(ctx, proto.StreamLatency, proto.SubjectsLive, func(m bus.Message) {
 			mu.Lock()
 			defer mu.Unlock()
 			seen = append(seen, m)

@@ -1,10 +1,12 @@
 package bus_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -172,5 +174,57 @@ func TestJunkAfterAMessageInDoubt(t *testing.T) {
 	}
 	if n := len(stored(t, c, cfg.Stream, parts[0].Subject)); n != 1 {
 		t.Errorf("stored %d times", n)
+	}
+}
+
+// What a lane's writer tells outside the stream is known from an answer that
+// somebody has sent there.
+func TestJunkBesideALane(t *testing.T) {
+	s, c := server(t)
+	i := intrude(t, s.URL, c)
+	lane := openLane(t, c, bus.LaneConfig{Stream: proto.StreamAlerts, Subject: proto.SubjectAlertCommit})
+	own := proto.RawSubject(0, "intruder")
+	junk := nats.NewMsg(own)
+	junk.Data = []byte("junk")
+	junk.Header = nats.Header{
+		"Nats-Expected-Stream": {proto.StreamRaw}, "Nats-Stream": {proto.StreamAlerts}, proto.HeaderEpoch: {lane.Epoch().String()}, proto.HeaderSeq: {"1"},
+	}
+	if _, err := i.nc.RequestMsg(junk, bustest.Timeout); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan bus.Message, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.Subscribe(ctx, proto.StreamAlerts, proto.SubjectAlertLive, func(m bus.Message) { seen <- m })
+	}()
+	bustest.Eventually(t, func() bool { // until the subscription is there
+		if err := i.nc.PublishRequest("$JS.API.DIRECT.GET.WEIR_RAW."+own, proto.SubjectAlertLive, nil); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case m := <-seen:
+			if !m.Foreign || m.FromLane() || string(m.Data) != "junk" {
+				t.Errorf("%+v", m)
+			}
+			return true
+		case <-time.After(10 * time.Millisecond):
+			return false
+		}
+	}, "the copy does not arrive")
+	if err := lane.Tell(proto.SubjectAlertLive, []byte("told"), 1); err != nil {
+		t.Fatal(err)
+	}
+	for m := range seen {
+		if string(m.Data) == "told" {
+			if !m.FromLane() || m.Epoch != lane.Epoch() || m.Seq != 1 {
+				t.Errorf("%+v", m)
+			}
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

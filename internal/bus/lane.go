@@ -95,6 +95,24 @@ func (l *Lane) Publish(ctx context.Context, data []byte, seq, src uint64, count 
 	})
 }
 
+// Tell publishes outside any stream, at most once and not while there is no
+// connection, as the lane's writer: with its stream and epoch, and the number of
+// the stored message that it goes with.
+func (l *Lane) Tell(subject string, data []byte, seq uint64) error {
+	if !l.c.Connected() {
+		return nil // it would be old by then
+	}
+	m := nats.NewMsg(subject)
+	m.Data = data
+	m.Header.Set(jetstream.ExpectedStreamHeader, l.cfg.Stream)
+	m.Header.Set(proto.HeaderEpoch, l.epoch.String())
+	m.Header.Set(proto.HeaderSeq, fmt.Sprint(seq))
+	if err := l.c.nc.PublishMsg(m); err != nil {
+		return fmt.Errorf("publish to %s: %w", subject, err)
+	}
+	return nil
+}
+
 // message makes the lane's message with the fence as it is now.
 func (l *Lane) message(data []byte, seq, src uint64, count int) *nats.Msg {
 	m := nats.NewMsg(l.cfg.Subject)

@@ -47,12 +47,13 @@ func (c *Conn) Tell(subject string, data []byte) error {
 }
 
 // Subscribe calls handle for messages as they are published to subject,
-// outside any stream: at most once. Sequence and Time are those of the
+// outside any stream: at most once. stream is the one whose writers publish them,
+// or "": others' messages are foreign. Sequence and Time are those of the
 // stream if it republished the message. Of streams' subjects only
 // proto.SubjectsLive is for this: the others show what was refused later. It
 // returns when ctx ends. handle runs on one goroutine; while it is too slow
 // messages are dropped and counted in [Stats].
-func (c *Conn) Subscribe(ctx context.Context, subject string, handle func(Message)) error {
+func (c *Conn) Subscribe(ctx context.Context, stream, subject string, handle func(Message)) error {
 	sub, err := c.nc.SubscribeSync(subject)
 	if err != nil {
 		return fmt.Errorf("subscribe %s: %w", subject, err)
@@ -70,7 +71,7 @@ func (c *Conn) Subscribe(ctx context.Context, subject string, handle func(Messag
 		}
 		out := Message{Subject: m.Subject, Data: m.Data, Sequence: parseUint(m.Header.Get(jetstream.SequenceHeader))}
 		out.Time, _ = time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer)) // zero if there is none
-		out.readHeaders(m.Header, m.Header.Get(jetstream.StreamHeader))
+		out.readHeaders(m.Header, stream)
 		handle(out)
 	}
 }

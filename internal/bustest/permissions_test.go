@@ -34,6 +34,7 @@ import (
 	"github.com/weirstream/weir/internal/bustest"
 	"github.com/weirstream/weir/internal/query"
 	"github.com/weirstream/weir/internal/recorded"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -64,7 +65,7 @@ func everything(t *testing.T, i *installed) {
 	i.provision(t, conns["provisioner"], layout)
 
 	leftOut(t, conns)
-	silence(t, conns)
+	silences(t, conns)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -80,7 +81,7 @@ func everything(t *testing.T, i *installed) {
 	g.Go(func() error { return api.Run(ctx, conns["gateway"], "https://weir.example.com/") })
 	live := make(chan string, 1)
 	g.Go(func() error {
-		return conns["subscriber"].Subscribe(ctx, proto.SubjectsLive, func(m bus.Message) {
+		return conns["subscriber"].Subscribe(ctx, proto.StreamLatency, proto.SubjectsLive, func(m bus.Message) {
 			select {
 			case live <- m.Subject:
 			default:
@@ -234,10 +235,10 @@ func leftOut(t *testing.T, conns map[string]*bus.Conn) {
 	}
 }
 
-// silence has the operator silence what never fires, and others see it.
-func silence(t *testing.T, conns map[string]*bus.Conn) {
+// silences has the operator silence what never fires, and others see it.
+func silences(t *testing.T, conns map[string]*bus.Conn) {
 	t.Helper()
-	s, err := alert.NewSilence([]string{"Never"}, time.Hour, "", "", time.Now())
+	s, err := silence.New([]string{"Never"}, time.Hour, "", "", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,12 +246,12 @@ func silence(t *testing.T, conns map[string]*bus.Conn) {
 		t.Fatal(err)
 	}
 	for _, user := range []string{"operator", "alerter", "events", "gateway"} {
-		all, unreadable, err := alert.Silences(t.Context(), conns[user])
+		all, unreadable, err := silence.All(t.Context(), conns[user])
 		if err != nil || unreadable != nil || len(all) != 1 {
 			t.Errorf("%s reads %d silences: %v %v", user, len(all), unreadable, err)
 		}
 	}
-	if err := alert.EndSilence(t.Context(), conns["operator"], s.ID, time.Now()); err != nil {
+	if err := silence.End(t.Context(), conns["operator"], s.ID, time.Now()); err != nil {
 		t.Error(err)
 	}
 }
@@ -407,6 +408,7 @@ var allowed = map[string]string{
 	"weir.recorded.shop":             "alerter",
 	"weir.recorded-commit":           "alerter",
 	"weir.alert-rules":               "alerter",
+	"weir.live.alert-commit":         "alerter",
 	"$KV.WEIR_LEASES.alerter.rules":  "alerter",
 
 	"$KV.WEIR_LEFT_OUT.install.retired":                                     "provisioner",
@@ -541,7 +543,8 @@ func subjects() []string {
 // listen are subjects to subscribe to, and who may.
 func listen() map[string]string {
 	who := map[string]string{"weir.seen.p00": "enricher", "weir.live.latency.>": "subscriber events gateway", "weir.live.latency.shop.*": "subscriber events gateway",
-		"weir.api.latency": "gateway", "weir.api.*": "gateway", "$SRV.>": "gateway", "$SRV.PING.weir": "gateway"}
+		"weir.live.alert-commit": "subscriber events gateway",
+		"weir.api.latency":       "gateway", "weir.api.*": "gateway", "$SRV.>": "gateway", "$SRV.PING.weir": "gateway"}
 	for _, s := range []string{
 		">", "*.>", "weir.>", "weir.api.latency.more", "weir.raw.>", "weir.raw.p00.node1", "weir.enriched.*", "weir.latency.>", "weir.commit.*", "weir.rollup.>", "weir.history.>", "weir.alert.>", "weir.live.>",
 		"$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.WEIR_RAW", "$JS.ACK.>", "$JS.EVENT.ADVISORY.>", "$KV.>", "$SYS.>", "_INBOX.>", "_INBOX_*.>",

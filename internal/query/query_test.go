@@ -182,6 +182,7 @@ func TestLabels(t *testing.T) {
 		{map[string]string{proto.AttrMethod: "GET", proto.AttrStatus: "500", proto.AttrErrorType: "500"},
 			"error_type=500 http_request_method=GET http_response_status_code=500"},
 		{map[string]string{proto.AttrErrorType: "timeout"}, "error_type=timeout"},
+		{map[string]string{proto.AttrMethod: "GET", proto.AttrRoute: "/caf\xe9\xff"}, "http_request_method=GET http_route=/caf\uFFFD"}, // any bytes
 		{map[string]string{proto.AttrStatus: "200", proto.AttrErrorType: "reset"}, "error_type=reset http_response_status_code=200"},
 	} {
 		k := point(c.attrs)

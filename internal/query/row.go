@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weirstream/weir/histogram"
 	"github.com/weirstream/weir/proto"
@@ -115,7 +116,9 @@ func (r *Row) AddRow(o *Row) {
 	r.TransferNS += o.TransferNS
 }
 
-// NewKey tells a workload's point apart as far as can be.
+// NewKey tells a workload's point apart as far as can be. Its texts are valid
+// UTF-8, as JSON, protobuf and PromQL demand: names of processes and paths may be of
+// any bytes.
 func NewKey(workload *proto.Latency, p *proto.Point) Key {
 	k := Key{
 		Namespace: workload.Namespace,
@@ -129,6 +132,11 @@ func NewKey(workload *proto.Latency, p *proto.Point) Key {
 	}
 	if p.Peer != nil {
 		k.PeerNamespace, k.PeerWorkload, k.PeerKind = p.Peer.Namespace, p.Peer.Workload, p.Peer.WorkloadKind
+	}
+	for _, s := range []*string{&k.Namespace, &k.Workload, &k.Kind, &k.Protocol, &k.Operation, &k.Status, &k.ErrorType, &k.PeerNamespace, &k.PeerWorkload, &k.PeerKind} {
+		if !utf8.ValidString(*s) {
+			*s = strings.ToValidUTF8(*s, "\uFFFD")
+		}
 	}
 	return k
 }

@@ -284,7 +284,7 @@ func lateness(t *testing.T, url string) func() float64 {
 	listening.Add(1)
 	go func() {
 		defer listening.Done()
-		err := conn.Subscribe(ctx, proto.SubjectsLive, func(m bus.Message) {
+		err := conn.Subscribe(ctx, proto.StreamLatency, proto.SubjectsLive, func(m bus.Message) {
 			latency, err := proto.DecodeLatency(m.Data)
 			if err != nil {
 				t.Error(err)

@@ -323,6 +323,7 @@ test('alerts: another time', async () => {
   assert.ok(!(await page.locator('main').innerText()).includes('BusyForLong')); // what was pending isn't known
   await page.goto(`${base}/?view=alerts&from=${seen.since - 1200_000}&to=${seen.since - 600_000}`);
   await page.getByText('Nothing fires.').waitFor();
+  assert.equal(await page.locator('#silences').count(), 0); // they aren't known of the past
   await page.getByText('Nothing began to fire').waitFor();
   await clean(page);
 });
@@ -334,6 +335,10 @@ test('alerts: narrow screens', async () => {
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
   const said = await page.locator('table.alerts td.said').first().boundingBox();
   assert.ok(said.x >= 0 && said.x + said.width <= 390 && said.width > 250, JSON.stringify(said));
+  for (const cell of await page.locator('table.silences :is(td.said, .matchers span)').all()) {
+    const silence = await cell.boundingBox();
+    assert.ok(silence.x >= 0 && silence.x + silence.width <= 390, JSON.stringify(silence));
+  }
   await clean(page);
 });
 
@@ -552,6 +557,30 @@ test('alerts: a rule that is added fires without a reload', { skip: !control }, 
   await page.locator('table.changes tr', { hasText: 'it was added' }).waitFor();
   await eventually(async () => assert.ok(parseInt(await page.locator('nav .fires').innerText(), 10) >= before));
   assert.equal(await page.evaluate(() => window.sameDocument), true);
+  await clean(page);
+});
+
+test('alerts: what a silence silences, without a reload', { skip: !control }, async () => {
+  const page = await visit(browser, '?view=alerts');
+  await page.locator('table.alerts tr', { hasText: 'web probe' }).waitFor();
+  await page.locator('table.silences tr', { hasText: /Never.*namespace=~"host\|shop\.\*"/ }).waitFor();
+  await page.evaluate(() => { window.sameDocument = true; });
+  assert.ok((await fetch(`${control}/silence`, { method: 'POST' })).ok);
+  const silence = page.locator('table.silences tr', { hasText: 'workload="web probe"' });
+  await page.locator('table.alerts tr', { hasText: 'web probe' }).locator('.alert-silenced').waitFor({ timeout: 120_000 });
+  await eventually(async () => assert.match(await silence.innerText(), /alertname="Seen"\s+workload="web probe"\s+1\s+\d[^]*it is known, <script>[^]*by ann\s+weir alerts unsilence [0-9a-f]{8}/));
+  // The alert says by whom it is silenced, and isn't among those that fire.
+  await eventually(async () => assert.match(await page.locator('table.alerts tr', { hasText: 'web probe' }).innerText(), /silenced until \d[^]* by ann/));
+  await eventually(async () => {
+    const states = (await texts(page, 'table.alerts tbody td:nth-child(2)')).map((s) => s.replace(/^\S+\s+/, ''));
+    assert.equal(parseInt(await page.locator('nav .fires').innerText(), 10), states.filter((s) => s === 'firing').length);
+    assert.deepEqual(states, ['firing', 'silenced', 'pending', 'over'].flatMap((s) => states.filter((x) => x === s)));
+  });
+  // It leads to what it silences.
+  await silence.locator('.lead').click();
+  await eventually(async () => assert.deepEqual(await texts(page, 'table.alerts tbody td:first-child'), ['Seen']));
+  assert.equal(await page.locator('table.silences tbody tr').count(), 1);
+  assert.equal(await page.evaluate(() => window.sameDocument && !window.hacked), true);
   await clean(page);
 });
 

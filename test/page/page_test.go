@@ -16,6 +16,7 @@ import (
 	"github.com/weirstream/weir/gateway"
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/internal/bustest"
+	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/test/page/shop"
 )
 
@@ -61,6 +62,10 @@ func TestPage(t *testing.T) {
 			if err := shop.AddRule(rules); err != nil {
 				t.Error(err)
 			}
+		case "/silence":
+			if err := storeSilence(t, c, "Seen", "workload=web probe"); err != nil {
+				t.Error(err)
+			}
 		}
 	}))
 	defer control.Close()
@@ -74,6 +79,9 @@ func TestPage(t *testing.T) {
 		return shop.Alerter(ctx, alerter, rules, 15*time.Minute, discard)
 	})
 	bustest.Eventually(t, func() bool { return counted("http://" + address) }, "the shop is not counted")
+	if err := storeSilence(t, c, "Never", `namespace=~"host|shop.*"`, `workload!="`+strings.Repeat("long-", 20)+`"`); err != nil {
+		t.Fatal(err)
+	}
 
 	cmd := Node(ctx, ".", "http://"+address, "--test", "--test-reporter=spec", "page.test.mjs")
 	cmd.Env = append(cmd.Env, "WEIR_CONTROL="+control.URL)
@@ -82,6 +90,15 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// storeSilence silences some alerts for an hour.
+func storeSilence(t *testing.T, c *bus.Conn, matchers ...string) error {
+	s, err := silence.New(matchers, time.Hour, "ann", "it is known, <script>window.hacked=1</script>", time.Now())
+	if err != nil {
+		return err
+	}
+	return s.Store(t.Context(), c)
 }
 
 // counted reports whether the page has the shop's past.

@@ -1,4 +1,4 @@
-// What fires, what fired in the last day, and what is left of the error budgets.
+// What fires, what is silenced, what fired in the last day, and what is left of the error budgets.
 import { html, useMemo } from '../vendor/vendor.js';
 import { url, go, mode, open, timeQuery, workload } from '../state.js';
 import { skew, useAnswer } from '../data.js';
@@ -31,11 +31,20 @@ const Severity = ({ of }) => html`<span class=${`severity ${of === 'page' || of 
 const State = ({ of }) => html`<span class=${`alert-${of}`}><span aria-hidden="true">${states[of]}</span> ${of === 'resolved' ? 'over' : of}</span>`;
 const number = (v) => (typeof v === 'number' ? String(Number(v.toPrecision(4))) : v);
 
-/** What is said of an alert: its summary, and the labels that tell it from others. */
-const about = {
+/** What is said of an alert: its summary, the labels that tell it from others, and who silenced it. */
+const aboutOf = (silences) => ({
   key: 'about', label: 'Summary and labels', grow: true, className: () => 'said',
-  cell: (a) => html`<span class="wrap" title=${a.description}>${a.summary}<span class="labels">${own(a.labels).map(([k, v]) => html`<span>${k}=<b>${v}</b></span> `)}</span></span>`,
-};
+  cell: (a) => html`<span class="wrap" title=${a.description}>${a.summary}<span class="labels">${own(a.labels).map(([k, v]) => html`<span>${k}=<b>${v}</b></span> `)}</span>
+    ${a.silenced_by?.map((id) => html`<${SilencedBy} id=${id} silences=${silences} />`)}</span>`,
+});
+const none = [];
+const about = aboutOf(none);
+
+/** Until when and by whom, as far as it is known. */
+function SilencedBy({ id, silences }) {
+  const s = silences.find((x) => x.id === id);
+  return html`<span class="labels" title=${s?.comment}>silenced ${s ? html`until <b class="tnum">${when(s.until)}</b>${s.author && html` by <b>${s.author}</b>`}` : html`by <b>${id}</b>`}</span>`;
+}
 
 /** How long in whole days or hours, if it is. */
 const span = (s) => (s % 86_400 === 0 ? `${s / 86_400} d` : s % 3600 === 0 ? `${s / 3600} h` : f.age(1000 * s));
@@ -45,13 +54,14 @@ const when = (t) => f.interval(t, t).split(' – ')[0];
 
 const words = () => (url.value.q || '').toLowerCase().split(/\s+/).filter(Boolean);
 const matches = (a) => {
-  const text = `${a.name} ${a.severity} ${stateOf(a)} ${a.summary} ${own(a.labels).map((l) => l.join('=')).join(' ')}`.toLowerCase();
+  const text = `${a.name} ${a.severity} ${stateOf(a)} ${a.summary} ${own(a.labels).map((l) => l.join('=')).join(' ')} ${a.silenced_by?.join(' ') ?? ''}`.toLowerCase();
   return words().every((w) => text.includes(w));
 };
 
 export function Alerts() {
   const asked = wanted();
   const { answer, error } = useAnswer(`alerts?${asked}`);
+  const silences = useAnswer(mode.value === 'live' ? 'silences' : null); // of the past they aren't known
   return html`
     <div class="bar-of-view">
       <h1>Alerts</h1>
@@ -63,7 +73,8 @@ export function Alerts() {
     </div>
     <${Problem} error=${error} />
     ${answer && (answer.at || answer.history.length ? html`
-      <${Now} of=${answer} />
+      <${Now} of=${answer} silences=${silences.answer?.rows ?? none} />
+      ${mode.value === 'live' && html`<${Silences} of=${silences} />`}
       <${Budgets} asked=${asked.replace(/from=\d+&/, '')} />
       <${History} of=${answer} />`
       : html`<p class="nothing">No alerter has evaluated rules of late. <code>weir up --rules FILE</code> or <code>weir alerter</code> does.</p>`)}`;
@@ -78,25 +89,46 @@ function Evaluated({ of, error }) {
     ${of.missing && html`<span class="missing">${of.missing}</span>`}</p>`;
 }
 
-const activeColumns = (now) => [
+const activeColumns = (now, silences) => [
   { key: 'name', label: 'Alert', value: (a) => a.name, cell: (a) => a.name },
   { key: 'state', label: 'State', value: (a) => Object.keys(states).indexOf(stateOf(a)), cell: (a) => html`<${State} of=${stateOf(a)} />` },
   { key: 'since', label: 'Since', num: true, value: stateSince, cell: (a) => html`<span class="tnum" title=${f.local(stateSince(a)).replace('T', ' ')}>${f.age(now - stateSince(a))}</span>` },
   { key: 'severity', label: 'Severity', value: (a) => a.severity, cell: (a) => html`<${Severity} of=${a.severity} />` },
   { key: 'value', label: 'Value', num: true, value: (a) => Number(a.value), cell: (a) => number(a.value) },
-  about,
+  aboutOf(silences),
 ];
 
-function Now({ of }) {
+function Now({ of, silences }) {
   const rows = of.active.filter(matches);
   const are = (state) => rows.filter((a) => stateOf(a) === state).length;
   const others = ['silenced', 'pending'].filter((s) => are(s)).map((s) => `, ${are(s)} ${s}`).join('');
-  const columns = useMemo(() => activeColumns(of.past ? of.to : Date.now() + skew.value), [of]);
+  const columns = useMemo(() => activeColumns(of.past ? of.to : Date.now() + skew.value, silences), [of, silences]);
   return html`<section class="panel" aria-labelledby="now">
     <div class="top"><h2 id="now">${of.past ? `Fired ${when(of.to)}` : 'Now'}</h2>
       <span class="dim" role="status">${are('firing')} firing${others}</span></div>
-    ${rows.length ? html`<${Table} className="alerts" param="sort" rows=${rows} id=${(a) => `${a.group} ${a.rule} ${JSON.stringify(a.labels)} ${a.since}`} link=${place} columns=${columns} />` : html`<p class="dim">${of.active.length ? 'Nothing of it has these words.' : 'Nothing fires.'}</p>`}
+    ${rows.length ? html`<${Table} className="alerts" param="sort" fallback="state" rows=${rows} id=${(a) => `${a.group} ${a.rule} ${JSON.stringify(a.labels)} ${a.since}`} link=${place} columns=${columns} />` : html`<p class="dim">${of.active.length ? 'Nothing of it has these words.' : 'Nothing fires.'}</p>`}
     ${of.failing.map((r) => html`<p class="problem" role="alert">Rule ${r.rule} of ${r.group}: ${r.error}</p>`)}
+  </section>`;
+}
+
+const silenceColumns = (now) => [
+  { key: 'matchers', label: 'Silence', className: () => 'said', cell: (s) => html`<span class="matchers">${s.matchers.map((m) => html`<span>${m}</span> `)}</span>` },
+  { key: 'alerts', label: 'Silences now', num: true, title: 'how many alerts fire and are silenced by it, by the last evaluation', cell: (s) => f.count(s.alerts) },
+  { key: 'until', label: 'Until', num: true, cell: (s) => html`<span class="tnum">${when(s.until)}</span>` },
+  { key: 'left', label: 'Left', num: true, cell: (s) => (s.until > now ? f.age(s.until - now) : html`<span title="the next evaluation takes note of it">over</span>`) },
+  { key: 'comment', label: 'Comment', grow: true, className: () => 'said', cell: (s) => html`<span class="wrap">${s.comment}
+    <span class="labels">${s.author && html`<span>by <b>${s.author}</b></span> `}<span>weir alerts unsilence <b>${s.id}</b></span></span></span>` },
+];
+
+/** A silence leads to the alerts that it silences: its ID is among their words. */
+function Silences({ of: { answer, error } }) {
+  const columns = useMemo(() => silenceColumns(Date.now() + skew.value), [answer]);
+  if (!answer?.rows.length && !answer?.missing && !error) return null;
+  const rows = (answer?.rows ?? []).filter((s) => words().every((w) => `${s.id} ${s.matchers.join(' ')} ${s.author} ${s.comment}`.toLowerCase().includes(w)));
+  return html`<section class="panel" aria-labelledby="silences">
+    <div class="top"><h2 id="silences">Silences</h2>${answer?.missing && html`<span class="missing">${answer.missing}</span>`}</div>
+    <${Problem} error=${error} />
+    ${rows.length ? html`<${Table} className="silences" rows=${rows} id=${(s) => s.id} link=${(s) => ({ q: s.id })} columns=${columns} />` : answer?.rows.length > 0 && html`<p class="dim">None of ${answer.rows.length} has these words.</p>`}
   </section>`;
 }
 
@@ -134,7 +166,7 @@ function Used({ of }) {
 
 const changeColumns = [
   { key: 't', label: 'When', cell: (c) => html`<span class="tnum" title="the services at that time">${when(c.t)}</span>` },
-  { key: 'change', label: 'Change', cell: (c) => html`<${State} of=${c.change} />` },
+  { key: 'change', label: 'Change', cell: (c) => html`<span title=${c.silenced ? 'webhooks heard nothing of it' : undefined}><${State} of=${c.change} /></span>` },
   { key: 'name', label: 'Alert', cell: (c) => html`<${Go} to=${place(c)}>${c.name}<//>` },
   { key: 'severity', label: 'Severity', cell: (c) => html`<${Severity} of=${c.severity} />` },
   { key: 'for', label: 'Fired for', num: true, cell: (c) => (c.change === 'resolved' ? f.age(c.until - c.since) : '') },
@@ -143,7 +175,7 @@ const changeColumns = [
 
 function History({ of }) {
   const all = useMemo(() => of.history.flatMap((a) => [
-    { ...a, t: a.since, change: 'firing' },
+    { ...a, t: a.since, change: a.silenced ? 'silenced' : 'firing' },
     ...(a.until ? [{ ...a, t: a.until, change: 'resolved' }] : []),
   ]).filter((c) => c.t >= of.from && c.t <= of.to).sort((a, b) => b.t - a.t), [of]);
   const fired = of.history.filter(matches), changes = all.filter(matches);
