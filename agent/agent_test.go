@@ -423,17 +423,8 @@ func bpfFS(t *testing.T) string {
 // stored reads every event in WEIR_RAW.
 func stored(t *testing.T, conn *bus.Conn) (events []proto.Event, losses []proto.Loss) {
 	t.Helper()
-	r, err := conn.Read(t.Context(), bus.ReadConfig{Stream: proto.StreamRaw, Subjects: []string{proto.SubjectsRaw}, StopAtEnd: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
 	var f proto.Frame
-	for {
-		m, err := r.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			return events, losses
-		}
+	for m, err := range conn.Messages(t.Context(), bus.ReadConfig{Stream: proto.StreamRaw, Subjects: []string{proto.SubjectsRaw}, StopAtEnd: true}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -443,6 +434,7 @@ func stored(t *testing.T, conn *bus.Conn) (events []proto.Event, losses []proto.
 		losses = append(losses, f.Loss...)
 		events = append(events, f.Events...)
 	}
+	return events, losses
 }
 
 func TestASecondAgentIsRefused(t *testing.T) {

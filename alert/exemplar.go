@@ -3,9 +3,7 @@ package alert
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -24,7 +22,6 @@ const (
 	exemplarName   = "exemplar"      // the annotation
 	exemplarWindow = 5 * time.Minute // of a rule's window, the newest
 	exemplarAfter  = 5 * time.Minute // how much later than the window messages are read
-	exemplarEarly  = 30 * time.Second
 	exemplarTime   = 5 * time.Second
 	mostExemplary  = 50     // alerts of a round
 	mostRead       = 50_000 // messages
@@ -247,20 +244,15 @@ func readExemplars(ctx context.Context, c *bus.Conn, wanted []*exemplary) error 
 	if subjects[proto.SubjectsLatency] || len(subjects) > mostSubjects {
 		subjects = map[string]bool{proto.SubjectsLatency: true}
 	}
-	r, err := c.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamLatency, Subjects: slices.Sorted(maps.Keys(subjects)), StartTime: from.Add(-exemplarEarly), StopAtEnd: true,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for range mostRead {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) || err == nil && m.Time.After(to.Add(exemplarAfter)) {
-			return nil
-		}
+	read := 0
+	for m, err := range c.Messages(ctx, bus.ReadConfig{
+		Stream: proto.StreamLatency, Subjects: slices.Sorted(maps.Keys(subjects)), StartTime: from.Add(-query.Early), StopAtEnd: true,
+	}) {
 		if err != nil {
 			return err
+		}
+		if read++; read > mostRead || m.Time.After(to.Add(exemplarAfter)) {
+			return nil
 		}
 		l, err := proto.DecodeLatency(m.Data)
 		if err != nil {

@@ -3,9 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -17,9 +15,8 @@ import (
 
 const (
 	exemplarTime  = 5 * time.Second
-	mostExemplars = 200              // of an answer: the slowest
-	early         = 30 * time.Second // how much earlier than their events messages may have been stored
-	afterwards    = 5 * time.Minute  // how much later they are looked for
+	mostExemplars = 200             // of an answer: the slowest
+	afterwards    = 5 * time.Minute // how much later they are looked for
 )
 
 type exemplarsAnswer struct {
@@ -76,30 +73,22 @@ func (g *gateway) exemplars(r *http.Request) (any, error) {
 }
 
 func (g *gateway) readExemplars(ctx context.Context, e exemplarQuery) ([]exemplar, error) {
-	reader, err := g.bus.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamLatency, Subjects: []string{proto.LatencySubject(e.workload.Namespace, e.workload.Name)},
-		StartTime: e.interval.From().Add(-early), StopAtEnd: true,
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer reader.Close()
 	out := []exemplar{} // not null
-	for {
-		m, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
+	for m, err := range g.bus.Messages(ctx, bus.ReadConfig{
+		Stream: proto.StreamLatency, Subjects: []string{proto.LatencySubject(e.workload.Namespace, e.workload.Name)},
+		StartTime: e.interval.From().Add(-query.Early), StopAtEnd: true,
+	}) {
 		if err != nil {
 			return nil, fmt.Errorf("read exemplars: %w", err)
 		}
 		if m.Time.After(e.interval.To().Add(afterwards)) {
-			return out, nil
+			break
 		}
 		if l, err := proto.DecodeLatency(m.Data); err == nil { // what can't be read is counted elsewhere
 			out = e.take(out, l)
 		}
 	}
+	return out, nil
 }
 
 func (e *exemplarQuery) take(out []exemplar, l *proto.Latency) []exemplar {

@@ -100,15 +100,9 @@ func (t *tap) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := t.bus.Read(ctx, bus.ReadConfig{
+	for m, err := range t.bus.Messages(ctx, bus.ReadConfig{
 		Stream: proto.StreamEnriched, Subjects: []string{proto.SubjectsEnriched}, StartSeq: info.LastSeq + 1,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(ctx)
+	}) {
 		if err != nil {
 			return err
 		}
@@ -122,6 +116,7 @@ func (t *tap) read(ctx context.Context) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 // give reports whether anybody follows.

@@ -154,6 +154,9 @@ func EnrichedSubject(partition uint32) string { return "weir.enriched." + Partit
 // CommitSubject is the lane of a partition's aggregator: its commit records.
 func CommitSubject(partition uint32) string { return "weir.commit." + PartitionToken(partition) }
 
+// IsCommit reports whether a subject of WEIR_LATENCY is that of commit records.
+func IsCommit(subject string) bool { return strings.HasPrefix(subject, "weir.commit.") }
+
 // LatencySubject is where a workload's histogram deltas are.
 func LatencySubject(namespace, workload string) string {
 	return "weir.latency." + Token(namespace) + "." + Token(workload)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -117,22 +116,14 @@ func lastAlertRecord(ctx context.Context, c *bus.Conn) (*bus.Message, error) {
 	if len(newest) > 0 {
 		return &newest[0], nil
 	}
-	r, err := c.Read(ctx, bus.ReadConfig{Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectAlertCommit}, StopAtEnd: true})
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
 	var last *bus.Message
-	for {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return last, nil
-		}
+	for m, err := range c.Messages(ctx, bus.ReadConfig{Stream: proto.StreamAlerts, Subjects: []string{proto.SubjectAlertCommit}, StopAtEnd: true}) {
 		if err != nil {
 			return nil, err
 		}
-		last = &m
+		last = m
 	}
+	return last, nil
 }
 
 // ownLabels are those that have no column.

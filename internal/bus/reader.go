@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"time"
 
@@ -79,6 +80,32 @@ func (c *Conn) Read(ctx context.Context, cfg ReadConfig) (*Reader, error) {
 	}
 	r := &Reader{c: c, cfg: cfg, created: info.Created, end: info.LastSeq, copies: info.Replicas}
 	return r, nil
+}
+
+// Messages are those that [Reader.Next] gives, to the end if one is asked for. An
+// error comes last, without a message.
+func (c *Conn) Messages(ctx context.Context, cfg ReadConfig) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		r, err := c.Read(ctx, cfg)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer r.Close()
+		for {
+			m, err := r.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(&m, nil) {
+				return
+			}
+		}
+	}
 }
 
 // Created is when the stream that is read was created.

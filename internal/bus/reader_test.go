@@ -75,6 +75,15 @@ func TestReadFromWhereItIsAsked(t *testing.T) {
 	if m, err := c.LastMessages(t.Context(), proto.StreamLatency, proto.SubjectsCommit); err != nil || len(m) != 0 {
 		t.Errorf("last messages of an empty stream %v, %v", m, err)
 	}
+	if m, err := c.FirstMessage(t.Context(), bus.ReadConfig{Stream: proto.StreamRaw, Subjects: []string{other.Subject}, StartSeq: 3}); err != nil || m == nil || m.Sequence != 4 {
+		t.Errorf("first message %v, %v", m, err)
+	}
+	if m, err := c.FirstMessage(t.Context(), bus.ReadConfig{Stream: proto.StreamRaw, Subjects: []string{rawLane.Subject}, StartSeq: 10}); err != nil || m != nil {
+		t.Errorf("first message after the last %v, %v", m, err)
+	}
+	if m, err := c.FirstMessage(t.Context(), bus.ReadConfig{Stream: "NONE", Subjects: []string{"none"}}); !errors.Is(err, bus.ErrNoStream) || m != nil {
+		t.Errorf("first message of no stream %v, %v", m, err)
+	}
 }
 
 func TestReadFollows(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,22 +19,23 @@ func (c *Conn) LastMessages(ctx context.Context, stream, subjects string) ([]Mes
 
 func (c *Conn) lastMessages(ctx context.Context, cfg ReadConfig) ([]Message, error) {
 	cfg.Last, cfg.StopAtEnd = true, true
-	r, err := c.Read(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
 	var out []Message
-	for {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
+	for m, err := range c.Messages(ctx, cfg) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, m)
+		out = append(out, *m)
 	}
+	return out, nil
+}
+
+// FirstMessage is the first of those that are there to be read; nil if there is none.
+func (c *Conn) FirstMessage(ctx context.Context, cfg ReadConfig) (first *Message, err error) {
+	cfg.StopAtEnd = true
+	for first, err = range c.Messages(ctx, cfg) {
+		break
+	}
+	return first, err
 }
 
 // Tell publishes outside any stream: at most once.

@@ -2,8 +2,6 @@ package bustest
 
 import (
 	"context"
-	"errors"
-	"io"
 	"testing"
 
 	"github.com/weirstream/weir/histogram"
@@ -139,20 +137,12 @@ func ReadAll(t testing.TB, c *bus.Conn, stream, subjects string) []bus.Message {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Timeout)
 	defer cancel()
-	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subjects}, StopAtEnd: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
 	var out []bus.Message
-	for {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return out
-		}
+	for m, err := range c.Messages(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subjects}, StopAtEnd: true}) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, m)
+		out = append(out, *m)
 	}
+	return out
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -138,7 +137,7 @@ func (c *History) take(m *bus.Message, to part, live bool) error {
 		c.stream.FirstSeq, c.stream.FirstTime = 1, m.Time
 		c.mu.Unlock()
 	}
-	if strings.HasPrefix(m.Subject, "weir.commit.") {
+	if proto.IsCommit(m.Subject) {
 		commit, err := proto.DecodeCommit(m.Data)
 		if err != nil {
 			return err

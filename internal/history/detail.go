@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -119,20 +117,11 @@ func (d *details) read(ctx context.Context, i query.Interval, want tally) (*leve
 	case <-ctx.Done():
 		return nil, fmt.Errorf("read the past of %s: %d others are being read: try again", clock(i.FromNS), chunksAtATime)
 	}
-	r, err := d.bus.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamLatency, Subjects: subjects, StartTime: i.From().Add(-early), StopAtEnd: true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the past of %s: %w", clock(i.FromNS), err)
-	}
-	defer r.Close()
 	l, got := newLevel(proto.WindowNS), tally{known: true}
-	for got != want {
-		m, err := r.Next(ctx)
+	for m, err := range d.bus.Messages(ctx, bus.ReadConfig{ // after its end the rest has expired
+		Stream: proto.StreamLatency, Subjects: subjects, StartTime: i.From().Add(-query.Early), StopAtEnd: true,
+	}) {
 		switch {
-		case errors.Is(err, io.EOF):
-			l.packAll()
-			return l, nil // the rest has expired
 		case errors.Is(err, context.DeadlineExceeded):
 			return nil, fmt.Errorf("read the past of %s: it takes longer than %s: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkTime)
 		case err != nil:
@@ -144,7 +133,9 @@ func (d *details) read(ctx context.Context, i query.Interval, want tally) (*leve
 		if l.bytes > chunkBytes {
 			return nil, fmt.Errorf("read the past of %s: more than %d MiB: choose a longer interval, which has coarser windows", clock(i.FromNS), chunkBytes>>20)
 		}
-		d.take(l, &m, i, &got)
+		if d.take(l, m, i, &got); got == want {
+			break
+		}
 	}
 	l.packAll()
 	return l, nil
@@ -152,7 +143,7 @@ func (d *details) read(ctx context.Context, i query.Interval, want tally) (*leve
 
 // take takes a message into a level. What can't be read was counted before.
 func (d *details) take(l *level, m *bus.Message, i query.Interval, got *tally) {
-	if strings.HasPrefix(m.Subject, "weir.commit.") {
+	if proto.IsCommit(m.Subject) {
 		if commit, err := proto.DecodeCommit(m.Data); err == nil {
 			for _, loss := range commit.Loss {
 				if i.Contains(loss.StartNS) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -17,10 +16,7 @@ import (
 
 const (
 	// recent is what is read first, so that the page shows something at once.
-	recent = 10 * time.Minute
-	// early is how much earlier than their events messages may have been stored:
-	// the clock of a node may be ahead of the stream's by this much.
-	early    = 30 * time.Second
+	recent   = 10 * time.Minute
 	tryAgain = time.Second
 	lookAt   = time.Minute // how often the stream's first message is looked at
 )
@@ -108,7 +104,7 @@ func (c *History) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.recentRead(since.Add(early).UnixNano())
+	c.recentRead(since.Add(query.Early).UnixNano())
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.follow(ctx, next) })
 	c.mu.Lock()
@@ -116,9 +112,9 @@ func (c *History) read(ctx context.Context) error {
 	c.mu.Unlock()
 	if end != nil {
 		g.Go(func() error { return c.rollups(ctx, now, end) })
-		g.Go(func() error { return c.history(ctx, now.Add(-widths[0].keep-early), cut, finest) })
+		g.Go(func() error { return c.history(ctx, now.Add(-widths[0].keep-query.Early), cut, finest) })
 	} else {
-		g.Go(func() error { return c.history(ctx, now.Add(-Kept-early), cut, allLevels) })
+		g.Go(func() error { return c.history(ctx, now.Add(-Kept-query.Early), cut, allLevels) })
 	}
 	g.Go(func() error {
 		for {
@@ -207,7 +203,7 @@ func (c *History) split(ctx context.Context, now time.Time) (cut uint64, end *qu
 // rollups reads the sums of what WEIR_LATENCY holds, up to a commit of minutes:
 // the half hours, so that 24 hours are there at once, then all minutes.
 func (c *History) rollups(ctx context.Context, now time.Time, end *query.Rollup) error {
-	started, since := c.now(), now.Add(-Kept-early)
+	started, since := c.now(), now.Add(-Kept-query.Early)
 	took := func() string { return c.now().Sub(started).Round(time.Millisecond).String() }
 	void := end.Record.AnewAfter
 	minutes := func(from proto.Position, levels part, taken func(*query.Rollup)) error {
@@ -226,7 +222,7 @@ func (c *History) rollups(ctx context.Context, now time.Time, end *query.Rollup)
 	}
 	if last != nil && last.Record.Position.Seq > void+1 {
 		var from proto.Position
-		long := now.Add(-c.keep(coarsest.first) - early)
+		long := now.Add(-c.keep(coarsest.first) - query.Early)
 		err := query.Rollups(ctx, c.bus, proto.HalfHours, proto.HalfHours.Subjects, long, from, func(r *query.Rollup) bool {
 			if r.Record.Position.Seq > end.Sequence+1 {
 				return false
@@ -271,40 +267,28 @@ func (c *History) firstAfter(ctx context.Context, at time.Time) (uint64, error) 
 	if err != nil {
 		return 0, err
 	}
-	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: at, StopAtEnd: true})
-	if err != nil {
-		return 0, err
+	m, err := c.bus.FirstMessage(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: at})
+	if m == nil {
+		return info.LastSeq + 1, err
 	}
-	defer r.Close()
-	m, err := r.Next(ctx)
-	if errors.Is(err, io.EOF) {
-		return info.LastSeq + 1, nil
-	}
-	return m.Sequence, err
+	return m.Sequence, nil
 }
 
 // recent reads from a sequence on what there is. It returns where to go on, and
 // when the first of it was stored.
 func (c *History) recent(ctx context.Context, from uint64) (next uint64, since time.Time, err error) {
-	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from, StopAtEnd: true})
-	if err != nil {
-		return 0, since, err
-	}
-	defer r.Close()
-	for next, since = from, c.now(); ; {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return next, since, nil
-		}
+	next, since = from, c.now()
+	for m, err := range c.bus.Messages(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from, StopAtEnd: true}) {
 		if err != nil {
 			return 0, since, err
 		}
-		c.tryTake(&m, allLevels, true)
+		c.tryTake(m, allLevels, true)
 		next = m.Sequence + 1
 		if m.Time.Before(since) {
 			since = m.Time
 		}
 	}
+	return next, since, nil
 }
 
 // recentRead says that what lies after a time is read.
@@ -319,41 +303,30 @@ func (c *History) recentRead(after int64) {
 
 // follow reads from a sequence on, for ever.
 func (c *History) follow(ctx context.Context, from uint64) error {
-	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(ctx)
+	for m, err := range c.bus.Messages(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartSeq: from}) {
 		if err != nil {
 			return err
 		}
-		c.tryTake(&m, allLevels, true)
+		c.tryTake(m, allLevels, true)
 	}
+	return nil
 }
 
 // history reads what was stored from a time on, up to a sequence.
 func (c *History) history(ctx context.Context, from time.Time, to uint64, levels part) error {
-	r, err := c.bus.Read(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: from, StopAtEnd: true})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
 	started := c.now()
 	var first, read uint64
-	for {
-		m, err := r.Next(ctx)
-		if err != nil && !errors.Is(err, io.EOF) {
+	for m, err := range c.bus.Messages(ctx, bus.ReadConfig{Stream: proto.StreamLatency, Subjects: subjects, StartTime: from, StopAtEnd: true}) {
+		if err != nil {
 			return err
 		}
-		if err != nil || m.Sequence >= to {
+		if m.Sequence >= to {
 			break
 		}
 		if first == 0 {
 			first = m.Sequence
 		}
-		c.tryTake(&m, levels, false)
+		c.tryTake(m, levels, false)
 		if read++; read%1024 == 0 && levels == allLevels {
 			c.progressed(float64(m.Sequence-first) / float64(to-first))
 		}

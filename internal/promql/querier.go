@@ -64,7 +64,7 @@ func (q *queryable) Querier(mint, maxt int64) (storage.Querier, error) {
 }
 
 func (q *queryable) querier(i query.Interval) *querier {
-	return &querier{q, i, &pool{most: q.held}}
+	return &querier{queryable: q, interval: i, pool: &pool{most: q.held}}
 }
 
 // interval is of milliseconds, which may be as far away as they like.
@@ -75,12 +75,28 @@ func interval(mint, maxt int64) query.Interval {
 }
 
 type querier struct {
+	OnlySeries
 	*queryable
 	interval query.Interval
 	pool     *pool
 }
 
-func (*querier) Close() error { return nil }
+// OnlySeries is of a [storage.Querier] what the engine never asks for, but for
+// its end: see [Names].
+type OnlySeries struct{}
+
+// Close implements [storage.Querier].
+func (OnlySeries) Close() error { return nil }
+
+// LabelValues implements [storage.Querier].
+func (OnlySeries) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
+}
+
+// LabelNames implements [storage.Querier].
+func (OnlySeries) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
+	return nil, nil, errors.ErrUnsupported
+}
 
 // share is that of a selector or a sum.
 func (q *querier) share(of string) *Share { return &Share{of: of, all: q.pool} }
@@ -100,11 +116,11 @@ func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.Selec
 	if ordered {
 		slices.SortFunc(found, func(a, b *series) int { return labels.Compare(a.labels, b.labels) })
 	}
-	out := &seriesSet{at: -1, warnings: warnings}
-	for _, s := range found {
-		out.series = append(out.series, s)
+	all := make([]storage.Series, len(found))
+	for i, s := range found {
+		all[i] = s
 	}
-	return out
+	return SeriesSet(all, warnings)
 }
 
 // read gives what hints ask for of the series that match.
@@ -170,17 +186,8 @@ func (q *querier) find(ctx context.Context, ask Ask, over int64, matchers []*lab
 	for _, l := range answer.Losses {
 		out = append(out, lossSeries(&builder, l, edges))
 	}
-	out = slices.DeleteFunc(out, func(s *series) bool { return !m.all(s.labels) }) // le is only known here
+	out = slices.DeleteFunc(out, func(s *series) bool { return !labels.Selector(matchers).Matches(s.labels) }) // le is only known here
 	return out, answer, nil
-}
-
-// LabelValues and LabelNames are what the engine never asks for: see [Names].
-func (*querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return nil, nil, errors.ErrUnsupported
-}
-
-func (*querier) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return nil, nil, errors.ErrUnsupported
 }
 
 // matching is what matchers say of keys and forms.
@@ -231,15 +238,6 @@ func (m *matching) wanted(k *query.Key) bool {
 			}
 		}
 		if !x.Matches(value) {
-			return false
-		}
-	}
-	return true
-}
-
-func (m *matching) all(l labels.Labels) bool {
-	for _, x := range m.matchers {
-		if !x.Matches(l.Get(x.Name)) {
 			return false
 		}
 	}
@@ -327,6 +325,11 @@ func (c *columns) get(s *series) []float64 {
 		}
 	}
 	return c.all[s.bound].values
+}
+
+// SeriesSet is the answer of a [storage.Querier] that has all its series.
+func SeriesSet(all []storage.Series, warnings annotations.Annotations) storage.SeriesSet {
+	return &seriesSet{all, -1, warnings}
 }
 
 type seriesSet struct {

@@ -3,11 +3,8 @@ package promql
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirstream/weir/histogram"
@@ -25,8 +22,6 @@ const (
 	// lead is how much earlier than the first sample is read to know whether a
 	// series was there before.
 	lead = 5 * time.Minute
-	// early is how much earlier than their events messages may have been stored.
-	early = 30 * time.Second
 )
 
 // Streams is a source that reads WEIR_LATENCY and WEIR_ROLLUP for each question.
@@ -149,7 +144,7 @@ func (r *reading) cut(from, to int64) {
 
 func (r *reading) readRollups(ctx context.Context) error {
 	var full error
-	err := query.Rollups(ctx, r.conn, proto.Minutes, proto.SubjectsRollup, time.Unix(0, r.begin).Add(-early), proto.Position{}, func(c *query.Rollup) bool {
+	err := query.Rollups(ctx, r.conn, proto.Minutes, proto.SubjectsRollup, time.Unix(0, r.begin).Add(-query.Early), proto.Position{}, func(c *query.Rollup) bool {
 		if c.Anew {
 			r.series, r.losses = map[query.Key]*gathered{}, map[lossKey]*Losses{}
 			_ = r.hold(-r.held) // it holds less than before
@@ -172,7 +167,7 @@ func (r *reading) readRollups(ctx context.Context) error {
 // readLatencies reads the windows after the border, and what isn't rolled up yet
 // of those before.
 func (r *reading) readLatencies(ctx context.Context) error {
-	from := bus.ReadConfig{StartTime: time.Unix(0, max(r.begin, r.border)).Add(-early)}
+	from := bus.ReadConfig{StartTime: time.Unix(0, max(r.begin, r.border)).Add(-query.Early)}
 	next := uint64(0) // the first sequence that isn't rolled up
 	if r.rolled != nil {
 		if next = r.rolled.Position.Seq; r.rolled.LogNS < from.StartTime.UnixNano() {
@@ -181,27 +176,19 @@ func (r *reading) readLatencies(ctx context.Context) error {
 	}
 	from.Stream, from.StopAtEnd = proto.StreamLatency, true
 	from.Subjects = []string{proto.SubjectsLatency, proto.SubjectsCommit}
-	reader, err := r.conn.Read(ctx, from)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	for {
-		m, err := reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for m, err := range r.conn.Messages(ctx, from) {
 		if err == nil {
-			err = r.take(&m, func(ns int64) bool { return ns >= r.border || m.Sequence >= next })
+			err = r.take(m, func(ns int64) bool { return ns >= r.border || m.Sequence >= next })
 		}
 		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 func (r *reading) take(m *bus.Message, unread func(ns int64) bool) error {
-	if strings.HasPrefix(m.Subject, "weir.commit.") {
+	if proto.IsCommit(m.Subject) {
 		commit, err := proto.DecodeCommit(m.Data)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamLatency, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -125,22 +124,13 @@ type frames struct {
 }
 
 func (f *frames) read(ctx context.Context, c *bus.Conn, toEnd bool) error {
-	r, err := c.Read(ctx, bus.ReadConfig{
+	for msg, err := range c.Messages(ctx, bus.ReadConfig{
 		Stream:    proto.StreamEnriched,
 		Subjects:  []string{proto.SubjectsEnriched},
 		StartSeq:  f.next,
-		StartTime: f.options.Interval.From().Add(-early),
+		StartTime: f.options.Interval.From().Add(-Early),
 		StopAtEnd: toEnd,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		msg, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	}) {
 		if err != nil {
 			return err
 		}
@@ -150,13 +140,14 @@ func (f *frames) read(ctx context.Context, c *bus.Conn, toEnd bool) error {
 		}
 		f.clock = msg.Time
 		f.nodes[f.frame.Node] = nodeMark{watermark: f.frame.WatermarkNS, seen: msg.Time}
-		if err := f.take(&msg, &f.frame); err != nil {
+		if err := f.take(msg, &f.frame); err != nil {
 			return err
 		}
-		if !f.options.Follow && f.complete() && (!toEnd || !f.options.ToEnd && f.clock.After(f.options.Interval.To().Add(early))) {
+		if !f.options.Follow && f.complete() && (!toEnd || !f.options.ToEnd && f.clock.After(f.options.Interval.To().Add(Early))) {
 			return nil
 		}
 	}
+	return nil
 }
 
 // complete reports whether every node that is alive has come past the interval.

@@ -4,20 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
 	"github.com/weirstream/weir/proto"
 )
 
-const (
-	// early is how much earlier than an interval its messages may have been
-	// stored: the clock of a node may be ahead of the stream's by this much.
-	early = 30 * time.Second
-)
+// Early is how much earlier than an interval its messages may have been
+// stored: the clock of a node may be ahead of the stream's by this much.
+const Early = 30 * time.Second
 
 // Options say what to read from WEIR_LATENCY.
 type Options struct {
@@ -93,18 +89,9 @@ func Latency(ctx context.Context, c *bus.Conn, o Options) (*Result, error) {
 // order of the stream. The message holds those windows only.
 func Latencies(ctx context.Context, c *bus.Conn, interval Interval, take func(*bus.Message, *proto.Latency) error) error {
 	interval = interval.Windows()
-	r, err := c.Read(ctx, bus.ReadConfig{
-		Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency}, StartTime: interval.From().Add(-early), StopAtEnd: true,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		msg, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for msg, err := range c.Messages(ctx, bus.ReadConfig{
+		Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsLatency}, StartTime: interval.From().Add(-Early), StopAtEnd: true,
+	}) {
 		if err != nil {
 			return err
 		}
@@ -116,10 +103,11 @@ func Latencies(ctx context.Context, c *bus.Conn, interval Interval, take func(*b
 		if len(latency.Points) == 0 {
 			continue
 		}
-		if err := take(&msg, latency); err != nil {
+		if err := take(msg, latency); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // Watch calls show with the rows of the last span, once at the start and then
@@ -191,28 +179,18 @@ func newMerge(ctx context.Context, c *bus.Conn, o Options) (*merge, error) {
 // read goes on reading: to the end of the stream, or until a commit after
 // which stop is true. A commit record is the last message of its batch.
 func (m *merge) read(ctx context.Context, toEnd bool, stop func() bool) error {
-	r, err := m.conn.Read(ctx, bus.ReadConfig{
+	for msg, err := range m.conn.Messages(ctx, bus.ReadConfig{
 		Stream:    proto.StreamLatency,
 		Subjects:  []string{m.options.Selection.Subject(), proto.SubjectsCommit},
 		StartSeq:  m.next,
-		StartTime: m.interval.From().Add(-early),
+		StartTime: m.interval.From().Add(-Early),
 		StopAtEnd: toEnd,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		msg, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			m.next = max(m.next, m.stream.LastSeq+1)
-			return nil
-		}
+	}) {
 		if err != nil {
 			return err
 		}
 		m.next = msg.Sequence + 1
-		committed, err := m.add(&msg)
+		committed, err := m.add(msg)
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, proto.StreamLatency, err)
 		}
@@ -220,11 +198,13 @@ func (m *merge) read(ctx context.Context, toEnd bool, stop func() bool) error {
 			return nil
 		}
 	}
+	m.next = max(m.next, m.stream.LastSeq+1)
+	return nil
 }
 
 // add takes a message in and reports whether it is a commit record.
 func (m *merge) add(msg *bus.Message) (bool, error) {
-	if strings.HasPrefix(msg.Subject, "weir.commit.") {
+	if proto.IsCommit(msg.Subject) {
 		commit, err := proto.DecodeCommit(msg.Data)
 		if err != nil {
 			return false, err

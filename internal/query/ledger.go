@@ -3,9 +3,7 @@ package query
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
@@ -99,19 +97,10 @@ type keeper struct {
 }
 
 func (k *keeper) readCommits(ctx context.Context, c *bus.Conn) error {
-	r, err := c.Read(ctx, bus.ReadConfig{
+	for m, err := range c.Messages(ctx, bus.ReadConfig{
 		Stream: proto.StreamLatency, Subjects: []string{proto.SubjectsCommit},
 		StartTime: k.ledger.Interval.From().Add(-beat), StopAtEnd: true,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	}) {
 		if err != nil {
 			return err
 		}
@@ -124,6 +113,7 @@ func (k *keeper) readCommits(ctx context.Context, c *bus.Conn) error {
 		}
 		k.add(commit, k.ledger.Interval.Contains(m.Time.UnixNano()))
 	}
+	return nil
 }
 
 // add takes a record in. What nodes had published before is only known from

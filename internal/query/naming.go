@@ -2,9 +2,7 @@ package query
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -25,17 +23,9 @@ type Naming struct {
 // ReadNaming reads it from the enriched frames stored since a time.
 func ReadNaming(ctx context.Context, c *bus.Conn, since time.Time) (Naming, error) {
 	var n Naming
-	r, err := c.Read(ctx, bus.ReadConfig{Stream: proto.StreamEnriched, Subjects: []string{proto.SubjectsEnriched}, StartTime: since, StopAtEnd: true})
-	if err != nil {
-		return n, err
-	}
-	defer r.Close()
 	var frame proto.Frame
-	for range maxNamingFrames {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	frames := 0
+	for m, err := range c.Messages(ctx, bus.ReadConfig{Stream: proto.StreamEnriched, Subjects: []string{proto.SubjectsEnriched}, StartTime: since, StopAtEnd: true}) {
 		if err != nil {
 			return n, err
 		}
@@ -50,6 +40,9 @@ func ReadNaming(ctx context.Context, c *bus.Conn, since time.Time) (Naming, erro
 			if frame.Events[i].Flags&proto.FlagStale != 0 {
 				n.Stale++
 			}
+		}
+		if frames++; frames == maxNamingFrames {
+			break
 		}
 	}
 	return n, nil

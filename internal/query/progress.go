@@ -2,9 +2,7 @@ package query
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -168,16 +166,11 @@ func ReadStages(ctx context.Context, c *bus.Conn) ([]Stage, error) {
 
 // storedAfter is when the first message after a sequence was stored.
 func storedAfter(ctx context.Context, c *bus.Conn, stream, subject string, seq uint64) (time.Time, error) {
-	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject}, StartSeq: seq + 1, StopAtEnd: true})
-	if err != nil {
+	m, err := c.FirstMessage(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject}, StartSeq: seq + 1})
+	if m == nil { // it expired just now
 		return time.Time{}, err
 	}
-	defer r.Close()
-	m, err := r.Next(ctx)
-	if errors.Is(err, io.EOF) {
-		return time.Time{}, nil // it expired just now
-	}
-	return m.Time, err
+	return m.Time, nil
 }
 
 func readStages(ctx context.Context, c *bus.Conn, p *Progress) ([]Stage, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/weirstream/weir/internal/bus"
@@ -80,14 +79,9 @@ func ReadRetention(ctx context.Context, c *bus.Conn, now time.Time) ([]Retention
 
 // firstAfter is the sequence of the first message stored at a time or later.
 func firstAfter(ctx context.Context, c *bus.Conn, stream string, subjects []string, at time.Time) (uint64, error) {
-	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: subjects, StartTime: at, StopAtEnd: true})
-	if err != nil {
-		return 0, err
+	m, err := c.FirstMessage(ctx, bus.ReadConfig{Stream: stream, Subjects: subjects, StartTime: at})
+	if m == nil { // it was the newest, and expired just now
+		return 1<<63 - 1, err
 	}
-	defer r.Close()
-	m, err := r.Next(ctx)
-	if errors.Is(err, io.EOF) {
-		return 1<<63 - 1, nil // it was the newest, and expired just now
-	}
-	return m.Sequence, err
+	return m.Sequence, nil
 }

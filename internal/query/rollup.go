@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -68,23 +67,16 @@ func LastRollup(ctx context.Context, c *bus.Conn, what proto.Rollup) (*Rollup, e
 // or from a position on if one is given, with the messages of a subject, until
 // take returns false or there are no more.
 func Rollups(ctx context.Context, c *bus.Conn, what proto.Rollup, subject string, since time.Time, from proto.Position, take func(*Rollup) bool) error {
-	r, err := c.Read(ctx, bus.ReadConfig{
+	next := new(Rollup)
+	inside := from.Index > 0 // then the first batch is one of which some is known
+	for m, err := range c.Messages(ctx, bus.ReadConfig{
 		Stream: what.Stream, Subjects: slices.Compact([]string{subject, what.Commit}),
 		StartTime: since, StartSeq: from.Seq, StopAtEnd: true,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	next := new(Rollup)
-	for inside := from.Index > 0; ; { // then the first batch is one of which some is known
-		m, err := r.Next(ctx)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+	}) {
+		if err != nil {
 			return err
-		case m.Subject != what.Commit:
+		}
+		if m.Subject != what.Commit {
 			l, err := proto.DecodeLatency(m.Data)
 			if err != nil {
 				return &UnreadableError{what.Stream, m.Sequence, err}
@@ -101,6 +93,7 @@ func Rollups(ctx context.Context, c *bus.Conn, what proto.Rollup, subject string
 		}
 		next, inside = new(Rollup), false
 	}
+	return nil
 }
 
 // Intervals that begin at these ages are quicker to read from roll-ups.
@@ -145,7 +138,7 @@ func (m *merge) readRollups(ctx context.Context) error {
 	}
 	var from proto.Position
 	for _, s := range all {
-		since := time.Unix(0, Floor(m.interval.FromNS, s.StepNS)).Add(-early)
+		since := time.Unix(0, Floor(m.interval.FromNS, s.StepNS)).Add(-Early)
 		err := Rollups(ctx, m.conn, s.Rollup, m.options.Selection.in(s.Subjects), since, from, func(r *Rollup) bool {
 			if s.end > 0 && r.Record.Position.Seq > s.end {
 				return false
@@ -225,21 +218,15 @@ func (m *merge) readCut(ctx context.Context, s *sums, start int64, cut map[int64
 	if s.Input == proto.Minutes.Stream {
 		subjects, step = proto.Minutes.Subjects, proto.Minutes.StepNS
 	}
-	r, err := m.conn.Read(ctx, bus.ReadConfig{
-		Stream: s.Input, Subjects: []string{m.options.Selection.in(subjects)}, StartTime: window.From().Add(-early), StopAtEnd: true,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for seen := uint64(0); seen < s.cut[start]; {
-		msg, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) || err == nil && msg.Sequence >= s.next.Seq {
-			m.oldest = max(m.oldest, window.ToNS) // the rest has expired
-			return nil
-		}
+	seen := uint64(0)
+	for msg, err := range m.conn.Messages(ctx, bus.ReadConfig{
+		Stream: s.Input, Subjects: []string{m.options.Selection.in(subjects)}, StartTime: window.From().Add(-Early), StopAtEnd: true,
+	}) {
 		if err != nil {
 			return err
+		}
+		if msg.Sequence >= s.next.Seq {
+			break
 		}
 		if msg.Sequence <= s.void {
 			continue
@@ -248,8 +235,11 @@ func (m *merge) readCut(ctx context.Context, s *sums, start int64, cut map[int64
 		if err != nil {
 			return fmt.Errorf("read message %d of %s: %w", msg.Sequence, s.Input, err)
 		}
-		seen += m.addSums(l, step, window, cut)
+		if seen += m.addSums(l, step, window, cut); seen >= s.cut[start] {
+			return nil
+		}
 	}
+	m.oldest = max(m.oldest, window.ToNS) // the rest has expired
 	return nil
 }
 
@@ -265,18 +255,12 @@ func Began(ctx context.Context, c *bus.Conn, stream bus.StreamInfo, subject stri
 
 // firstWindow is the earliest window in the first batch of a stream, at most a time.
 func firstWindow(ctx context.Context, c *bus.Conn, stream string, first int64, subject, commits string) (int64, error) {
-	r, err := c.Read(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject, commits}, StartSeq: 1, StopAtEnd: true})
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) || err == nil && m.FromLane() {
-			return first, nil
-		}
+	for m, err := range c.Messages(ctx, bus.ReadConfig{Stream: stream, Subjects: []string{subject, commits}, StartSeq: 1, StopAtEnd: true}) {
 		if err != nil {
 			return 0, err
+		}
+		if m.FromLane() {
+			break
 		}
 		if l, err := proto.DecodeLatency(m.Data); err == nil {
 			for i := range l.Points {
@@ -284,4 +268,5 @@ func firstWindow(ctx context.Context, c *bus.Conn, stream string, first int64, s
 			}
 		}
 	}
+	return first, nil
 }

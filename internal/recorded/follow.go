@@ -2,9 +2,7 @@ package recorded
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -93,18 +91,9 @@ type ReadConfig struct {
 // Read calls take with what rules recorded, message by message, until it returns
 // false or there is no more. For a message that can't be read it gets an error.
 func Read(ctx context.Context, c *bus.Conn, cfg ReadConfig, take func(*bus.Message, *proto.Recorded, []Sample, error) bool) error {
-	r, err := c.Read(ctx, bus.ReadConfig{
+	for m, err := range c.Messages(ctx, bus.ReadConfig{
 		Stream: proto.StreamRecorded, Subjects: []string{proto.SubjectsRecorded}, StartTime: cfg.Since, StopAtEnd: !cfg.Follow,
-	})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	}) {
 		if err != nil {
 			return err
 		}
@@ -116,8 +105,9 @@ func Read(ctx context.Context, c *bus.Conn, cfg ReadConfig, take func(*bus.Messa
 		if err != nil {
 			err = fmt.Errorf("read message %d of %s: %w", m.Sequence, proto.StreamRecorded, err)
 		}
-		if !take(&m, of, samples, err) {
+		if !take(m, of, samples, err) {
 			return nil
 		}
 	}
+	return nil
 }

@@ -2,7 +2,6 @@ package recorded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,19 +11,20 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/util/annotations"
+
+	"github.com/weirstream/weir/internal/promql"
 )
 
 // Querier implements [storage.Queryable].
 func (m *Memory) Querier(mint, maxt int64) (storage.Querier, error) {
-	return &querier{m, mint, maxt}, nil
+	return &querier{Memory: m, mint: mint, maxt: maxt}, nil
 }
 
 type querier struct {
+	promql.OnlySeries
 	*Memory
 	mint, maxt int64
 }
-
-func (*querier) Close() error { return nil }
 
 // Select gives the series that match and have samples in the time asked for.
 // What is added later isn't in them, and nobody is held up while they are read.
@@ -33,12 +33,13 @@ func (q *querier) Select(_ context.Context, _ bool, hints *storage.SelectHints, 
 	if hints != nil {
 		mint, maxt = hints.Start, hints.End
 	}
-	out := &seriesSet{at: -1}
+	var out []storage.Series
+	var warnings annotations.Annotations
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	for _, all := range q.named(matchers) {
 		for _, s := range all {
-			if !matches(s.labels, matchers) {
+			if !labels.Selector(matchers).Matches(s.labels) {
 				continue
 			}
 			chunks, err := s.within(mint, maxt)
@@ -46,16 +47,16 @@ func (q *querier) Select(_ context.Context, _ bool, hints *storage.SelectHints, 
 				return storage.ErrSeriesSet(err)
 			}
 			if len(chunks) > 0 {
-				out.series = append(out.series, &found{s.labels, chunks})
+				out = append(out, &found{s.labels, chunks})
 			}
 		}
 	}
-	if len(out.series) > 0 && mint < q.begin {
-		out.warnings.Add(fmt.Errorf("recorded series begin at %s: there was no memory for more",
+	if len(out) > 0 && mint < q.begin {
+		warnings.Add(fmt.Errorf("recorded series begin at %s: there was no memory for more",
 			time.UnixMilli(q.begin).UTC().Format(time.RFC3339)))
 	}
-	slices.SortFunc(out.series, func(a, b *found) int { return labels.Compare(a.labels, b.labels) })
-	return out
+	slices.SortFunc(out, func(a, b storage.Series) int { return labels.Compare(a.Labels(), b.Labels()) })
+	return promql.SeriesSet(out, warnings)
 }
 
 // named are the series among which those are that match.
@@ -67,39 +68,6 @@ func (m *Memory) named(matchers []*labels.Matcher) map[string]map[string]*series
 	}
 	return m.names
 }
-
-func matches(l labels.Labels, matchers []*labels.Matcher) bool {
-	for _, m := range matchers {
-		if !m.Matches(l.Get(m.Name)) {
-			return false
-		}
-	}
-	return true
-}
-
-// LabelValues and LabelNames are what the engine never asks for.
-func (*querier) LabelValues(context.Context, string, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return nil, nil, errors.ErrUnsupported
-}
-
-func (*querier) LabelNames(context.Context, *storage.LabelHints, ...*labels.Matcher) ([]string, annotations.Annotations, error) {
-	return nil, nil, errors.ErrUnsupported
-}
-
-type seriesSet struct {
-	series   []*found
-	at       int
-	warnings annotations.Annotations
-}
-
-func (s *seriesSet) Next() bool {
-	s.at++
-	return s.at < len(s.series)
-}
-
-func (s *seriesSet) At() storage.Series                { return s.series[s.at] }
-func (*seriesSet) Err() error                          { return nil }
-func (s *seriesSet) Warnings() annotations.Annotations { return s.warnings }
 
 // found is a series with some of its chunks.
 type found struct {

@@ -22,7 +22,7 @@ type Streams struct{ Conn *bus.Conn }
 
 // Querier implements [storage.Queryable].
 func (s Streams) Querier(mint, maxt int64) (storage.Querier, error) {
-	return &streamsQuerier{querier{nil, mint, maxt}, s.Conn, DefaultBytes}, nil
+	return &streamsQuerier{querier{mint: mint, maxt: maxt}, s.Conn, DefaultBytes}, nil
 }
 
 type streamsQuerier struct {
@@ -34,7 +34,7 @@ type streamsQuerier struct {
 // Select reads the series that match. Without the stream, in an install that no
 // alerter of this version has worked in, there are none.
 func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	of := querier{NewMemory(q.left), q.mint, q.maxt}
+	of := querier{Memory: NewMemory(q.left), mint: q.mint, maxt: q.maxt}
 	since := q.mint
 	if hints != nil {
 		since = hints.Start
@@ -42,7 +42,7 @@ func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storag
 	var failed error
 	err := Read(ctx, q.conn, ReadConfig{Since: time.UnixMilli(max(since, 0)).Add(-early)}, func(_ *bus.Message, r *proto.Recorded, samples []Sample, err error) bool {
 		for i := range samples {
-			if s := &samples[i]; matches(s.Labels, matchers) {
+			if s := &samples[i]; labels.Selector(matchers).Matches(s.Labels) {
 				_, full := of.Add(s.Labels, r.TimeNS/int64(time.Millisecond), s.F, s.H)
 				err = errors.Join(err, full)
 			}

@@ -2,9 +2,7 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -163,16 +161,7 @@ func costAt(t *testing.T, c *rig.Cluster, conn *bus.Conn, n *node, rate int) tim
 // read gives every message of a stream.
 func read(t *testing.T, c *bus.Conn, stream, subjects string, handle func([]byte)) {
 	t.Helper()
-	r, err := c.Read(t.Context(), bus.ReadConfig{Stream: stream, Subjects: []string{subjects}, StopAtEnd: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for {
-		m, err := r.Next(t.Context())
-		if errors.Is(err, io.EOF) {
-			return
-		}
+	for m, err := range c.Messages(t.Context(), bus.ReadConfig{Stream: stream, Subjects: []string{subjects}, StopAtEnd: true}) {
 		if err != nil {
 			t.Fatal(err)
 		}

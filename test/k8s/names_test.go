@@ -4,9 +4,7 @@ package k8s
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"testing"
@@ -19,18 +17,10 @@ import (
 // events reads what ended since a time from WEIR_ENRICHED, to its present end.
 func (c *cluster) events(t *testing.T, since time.Time, visit func(*proto.Frame, *proto.Event)) {
 	t.Helper()
-	r, err := c.connect(t).Read(t.Context(), bus.ReadConfig{Stream: proto.StreamEnriched, Subjects: []string{proto.SubjectsEnriched},
-		StartTime: since, StopAtEnd: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for {
+	for msg, err := range c.connect(t).Messages(context.WithoutCancel(t.Context()), bus.ReadConfig{
+		Stream: proto.StreamEnriched, Subjects: []string{proto.SubjectsEnriched}, StartTime: since, StopAtEnd: true,
+	}) {
 		var frame proto.Frame
-		msg, err := r.Next(context.WithoutCancel(t.Context()))
-		if errors.Is(err, io.EOF) {
-			return
-		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,7 +59,7 @@ func capabilities(release string) []uintptr {
 }
 
 func test(name string, as *syscall.SysProcAttr, args ...string) error {
-	cmd := exec.Command("/tests/"+name, append(args, "-test.v", "-test.timeout=120s")...)
+	cmd := exec.Command("/tests/"+name, append(args, "-test.v", "-test.timeout=240s")...)
 	if as != nil {
 		name += " with few capabilities"
 	}
