@@ -562,8 +562,11 @@ func TestMistakes(t *testing.T) {
 		"groups:\n- rules: []\n":                                     `2:3: the group has no name`,
 		"groups:\n- name: a\n  labels: {__name__: b}\n  rules: []\n": `3:12: group "a": invalid label name: __name__`,
 		"groups:\n- name: a\n  rulez: []\n":                          `3:3: unknown key "rulez": expected one of interval, labels, limit, name, query_offset, rules`,
-		"nothing: here\n":                                            `1:1: unknown key "nothing": expected one of groups`,
-		"kind: PrometheusRule\nspec: {groups: []}\n":                 `1:7: a PrometheusRule is a manifest of Kubernetes: expected what is below its spec, groups and their rules`,
+		group + "  -\n  - record: y\n    expr: '('\n":                `6:13: group "a", rule 1, "y": expr: unclosed left parenthesis`,
+		"&a\n<<: *a\n": `1:1: anchor 'a' value contains itself`,
+		utf16LE("groups: [{name: a, rules: [{record: y, labels: {a: " + strings.Repeat("é", 99) + "}, expr: '('}]}]"): `1:160: group "a", rule 1, "y": expr: unclosed left parenthesis`,
+		"nothing: here\n": `1:1: unknown key "nothing": expected one of groups`,
+		"kind: PrometheusRule\nspec: {groups: []}\n": `1:7: a PrometheusRule is a manifest of Kubernetes: expected what is below its spec, groups and their rules`,
 	} {
 		if _, err := Parse("rules.yaml", []byte(text), time.Minute); err == nil || err.Error() != "rules.yaml:"+want {
 			t.Errorf("%q: %v, want %q", text, err, want)

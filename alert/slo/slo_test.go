@@ -63,7 +63,7 @@ func TestMistakes(t *testing.T) {
 		{latency, "openslo/v1", "openslo/v1alpha", `1:13: apiVersion "openslo/v1alpha": expected openslo/v1`},
 		{latency, "kind: SLO", "kind: SLOs", `2:7: kind "SLOs": expected SLO or SLI; Service, DataSource, AlertPolicy, AlertCondition and AlertNotificationTarget are skipped`},
 		{latency, "kind: SLO\n", "", `1:1: the document has no kind`},
-		{latency, "metadata:", "metadata: [", "3:1: this is no YAML: did not find expected ',' or ']'"},
+		{latency, "metadata:", "metadata: [", "5:1: this is no YAML: did not find expected ',' or ']' of what begins in line 3"},
 		{latency, "  name: payment-latency", "  labels: {team: a}", `4:3: metadata has no name`},
 		{latency, "name: payment-latency", "name: a\n  labels: {severity: x, a-b: x}", `5:22: label "severity": expected another name, this one is set by Weir`},
 		{latency, "name: payment-latency", "name: a\n  labels: {__name__: x}", `5:22: label "__name__": expected another name, this one is set by Weir`},

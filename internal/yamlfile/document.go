@@ -16,13 +16,16 @@ import (
 type Document struct {
 	File  string
 	root  *yaml.Node // nil if the file is empty
-	lines []string
+	lines []string   // none if the file isn't UTF-8
 }
 
 // Decode reads a file's first document into v, whose keys are all there may be. An
 // empty file leaves v as it is. An error is of type [Mistakes].
 func Decode(file string, data []byte, v any) (*Document, error) {
-	d := &Document{File: file, lines: strings.Split(string(data), "\n")}
+	d := &Document{File: file}
+	if utf8.Valid(data) {
+		d.lines = strings.Split(string(data), "\n")
+	}
 	var root yaml.Node
 	err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&root)
 	if errors.Is(err, io.EOF) {
@@ -33,6 +36,9 @@ func Decode(file string, data []byte, v any) (*Document, error) {
 	}
 	if len(root.Content) > 0 {
 		d.root = root.Content[0]
+	}
+	if wrong := d.wrongKeys(); len(wrong) > 0 {
+		return d, wrong
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
@@ -63,11 +69,9 @@ func (d *Document) at(path []any) (key, n *yaml.Node) {
 		var k, v *yaml.Node
 		switch step := step.(type) {
 		case string:
-			k, v = pair(n, step)
+			k, v = pair(n, step, map[*yaml.Node]bool{})
 		case int:
-			if n = target(n); n != nil && n.Kind == yaml.SequenceNode && step < len(n.Content) {
-				v = n.Content[step]
-			}
+			v = item(n, step)
 		}
 		if v == nil {
 			return nil, n
@@ -77,12 +81,32 @@ func (d *Document) at(path []any) (key, n *yaml.Node) {
 	return key, n
 }
 
-// pair is a key of a map, also of one that is merged into it, with its value.
-func pair(n *yaml.Node, name string) (k, v *yaml.Node) {
+// item is an element of a list as it is decoded: without empty ones.
+func item(n *yaml.Node, index int) *yaml.Node {
 	n = target(n)
-	if n == nil || n.Kind != yaml.MappingNode {
+	if n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	for _, c := range n.Content {
+		if target(c).ShortTag() == "!!null" {
+			continue
+		}
+		if index == 0 {
+			return c
+		}
+		index--
+	}
+	return nil
+}
+
+// pair is a key of a map, also of one that is merged into it, with its value. Maps
+// that are seen have been looked at: one may be merged into itself.
+func pair(n *yaml.Node, name string, seen map[*yaml.Node]bool) (k, v *yaml.Node) {
+	n = target(n)
+	if n == nil || n.Kind != yaml.MappingNode || seen[n] {
 		return nil, nil
 	}
+	seen[n] = true
 	for i := 0; i < len(n.Content); i += 2 {
 		if n.Content[i].Value == name {
 			return n.Content[i], n.Content[i+1]
@@ -97,7 +121,7 @@ func pair(n *yaml.Node, name string) (k, v *yaml.Node) {
 			merged = merged[0].Content
 		}
 		for _, m := range merged {
-			if k, v := pair(m, name); v != nil {
+			if k, v := pair(m, name, seen); v != nil {
 				return k, v
 			}
 		}

@@ -2,6 +2,7 @@ package yamlfile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -35,58 +36,79 @@ type Mistake struct {
 
 func (m Mistake) Error() string { return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.Text) }
 
-var syntaxError = regexp.MustCompile(`^yaml: (?:line \d+: )?(.*)`)
+// syntaxError is what the YAML package says of a text that is none.
+var syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 
 // Syntax is a mistake that the YAML package found, which at best knows the line of
-// what surrounds it: it is in the line with which the text stops being YAML.
+// what surrounds it: it is in the line with which the text stops being YAML. The
+// package reads on from there, seldom by more than lookBack lines.
 func Syntax(file string, data []byte, err error) Mistake {
 	m := Mistake{file, 1, 1, err.Error()}
+	said := 0
 	if found := syntaxError.FindStringSubmatch(m.Text); found != nil {
-		m.Text = "this is no YAML: " + found[1]
+		said, _ = strconv.Atoi(found[1]) // none of the first line
+		m.Text = "this is no YAML: " + found[2]
 	}
 	lines := bytes.SplitAfter(data, []byte("\n"))
-	isYAML := func(n int) bool {
-		decoder := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:n], nil)))
-		for {
-			switch err := decoder.Decode(new(yaml.Node)); {
-			case errors.Is(err, io.EOF):
-				return true
-			case err != nil:
-				return false
-			}
+	// Within brackets no text is YAML, but before the mistake one may go on.
+	brackets := strings.Contains(m.Text, "','")
+	good := func(n int) bool {
+		text := bytes.Join(lines[:n], nil)
+		if !brackets {
+			_, err := read(text)
+			return err == nil
 		}
+		_, err := read(append(text, ','))
+		return err == nil || !strings.HasSuffix(m.Text, syntaxError.FindStringSubmatch(err.Error())[2])
 	}
-	good, bad := 0, len(lines)
-	for bad-good > 1 {
-		if middle := (good + bad) / 2; isYAML(middle) {
-			good = middle
-		} else {
-			bad = middle
+	left, _ := read(data)
+	last := bytes.Count(data[:max(0, len(data)-left-1)], []byte("\n"))
+	before := last
+	for before > max(0, last-lookBack) && !good(before) {
+		before--
+	}
+	switch {
+	case good(before):
+		m.Line = before + 1
+		if brackets && said < before { // it counts lines of these from 0
+			m.Text += fmt.Sprintf(" of what begins in line %d", said+1)
 		}
-		// A list or text in brackets or quotes that is longer than a line isn't YAML before its end.
-		for n := bad + 1; bad-good == 1 && n < min(bad+longest, len(lines)); n++ {
-			if isYAML(n) {
-				good, bad = n, len(lines)
-			}
-		}
+	case left == 0 && said > 0: // what begins there has no end
+		m.Line = min(said, len(lines))
+	default:
+		m.Line = last + 1
 	}
-	m.Line = good + 1
-	if good < len(lines) {
-		line := strings.ToValidUTF8(string(lines[good]), "?")
-		m.Column = utf8.RuneCountInString(line) - utf8.RuneCountInString(strings.TrimLeft(line, " ")) + 1
-	}
+	line := strings.ToValidUTF8(string(lines[m.Line-1]), "?")
+	m.Column = utf8.RuneCountInString(line) - utf8.RuneCountInString(strings.TrimLeft(line, " ")) + 1
 	return m
 }
 
-// longest is how many lines a value in brackets or quotes may have, for mistakes
-// after it to have their place.
-const longest = 50
+// lookBack is how many lines before the last one read are tried, each by reading all
+// before it: quotes without an end reach to the next, often of the next key.
+const lookBack = 16
+
+// read reads all documents up to a mistake, and says how many bytes are left after
+// it. It takes no more than it needs.
+func read(data []byte) (left int, err error) {
+	r := oneByte{bytes.NewReader(data)}
+	for decoder := yaml.NewDecoder(r); err == nil; {
+		err = decoder.Decode(new(yaml.Node))
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return r.Len(), err
+}
+
+// oneByte gives a byte at a time.
+type oneByte struct{ *bytes.Reader }
+
+func (r oneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
 
 // What the YAML package says of a document that doesn't fit a type.
 var (
-	unknownKey = regexp.MustCompile(`^line (\d+): field (.*) not found in type (\S+)$`)
-	otherType  = regexp.MustCompile("^line (\\d+): cannot unmarshal (\\S+)(?: `.*`)? into (\\S+)$")
-	twice      = regexp.MustCompile(`^line (\d+): mapping key (".*") already defined at line (\d+)$`)
+	unknownKey = regexp.MustCompile(`(?s)^line (\d+): field (.*) not found in type (.+)$`)
+	otherType  = regexp.MustCompile("(?s)^line (\\d+): cannot unmarshal (.+?)(?: `.*`)? into (.+)$")
 )
 
 // mistakes are what an error says that came of decoding the document into v.
@@ -97,45 +119,74 @@ func (d *Document) mistakes(err error, v any) Mistakes {
 		n := d.find(nil, func(n *yaml.Node, _ reflect.Type) bool {
 			return n.Kind == yaml.ScalarNode && n.Value != "" && strings.Contains(err.Error(), strconv.Quote(n.Value))
 		})
-		text := err.Error()
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
 		if strings.Contains(text, "duration") {
 			text += ": expected one such as 90s, 5m or 1h30m"
 		}
 		return Mistakes{d.Wrong(n, "%s", text)}
 	}
 	var all Mistakes
-	for _, text := range typed.Errors {
-		var n *yaml.Node
+	for i, text := range typed.Errors {
+		if i == most {
+			all[i-1].Text += fmt.Sprintf("; and %d more mistakes", len(typed.Errors)-most)
+			break
+		}
+		n := &yaml.Node{Line: 1, Column: 1}
 		if m := unknownKey.FindStringSubmatch(text); m != nil {
+			n.Line, _ = strconv.Atoi(m[1]) // they are digits
+			text = fmt.Sprintf("unknown key %q", m[2])
 			d.find(v, func(in *yaml.Node, t reflect.Type) bool {
-				if n = keyIn(in, m[1], m[2]); n != nil && t != nil && t.String() == m[3] {
-					text = fmt.Sprintf("unknown key %q: expected one of %s", m[2], strings.Join(keysOf(t), ", "))
-					return true
+				k := keyIn(in, n.Line, m[2])
+				if k == nil {
+					return false
 				}
-				return false
+				n = k
+				if t == nil || t.String() != m[3] {
+					return false
+				}
+				text += ": expected one of " + strings.Join(keysOf(t), ", ")
+				return true
 			})
 		} else if m := otherType.FindStringSubmatch(text); m != nil {
-			n = d.find(v, func(n *yaml.Node, t reflect.Type) bool {
-				return strconv.Itoa(n.Line) == m[1] && n.ShortTag() == m[2] && t != nil && t.String() == m[3]
-			})
-			text = "this is " + kinds[m[2]] + ": expected " + expected(m[3])
-		} else if m := twice.FindStringSubmatch(text); m != nil {
-			key, _ := strconv.Unquote(m[2]) // the YAML package has quoted it
-			d.find(v, func(in *yaml.Node, _ reflect.Type) bool {
-				n = keyIn(in, m[1], key)
-				return n != nil
-			})
-			text = fmt.Sprintf("%s is here twice: first in line %s", m[2], m[3])
+			n.Line, _ = strconv.Atoi(m[1]) // they are digits
+			n = cmp.Or(d.find(v, func(of *yaml.Node, t reflect.Type) bool {
+				return of.Line == n.Line && of.ShortTag() == m[2] && t != nil && t.String() == m[3]
+			}), n)
+			text = "this is " + cmp.Or(kinds[m[2]], m[2]) + ": expected " + expected(m[3])
 		}
 		all = append(all, d.Wrong(n, "%s", text))
 	}
 	return all
 }
 
+// most is how many mistakes of a file are told.
+const most = 100
+
+// wrongKeys are keys that are in a map twice, or no text. They are looked for before
+// the YAML package does, whose errors are as many as pairs of the same key.
+func (d *Document) wrongKeys() (wrong Mistakes) {
+	d.find(nil, func(n *yaml.Node, _ reflect.Type) bool {
+		first := map[string]*yaml.Node{}
+		for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+			k := n.Content[i]
+			var name string
+			if err := k.Decode(&name); err != nil {
+				wrong = append(wrong, d.Wrong(k, "this is no key: expected text"))
+			} else if first[name] != nil {
+				wrong = append(wrong, d.Wrong(k, "%q is here twice: first in line %d", name, first[name].Line))
+			} else {
+				first[name] = k
+			}
+		}
+		return len(wrong) >= most
+	})
+	return wrong[:min(len(wrong), most)]
+}
+
 // keyIn is a map's key of a name in a line.
-func keyIn(n *yaml.Node, line, name string) *yaml.Node {
+func keyIn(n *yaml.Node, line int, name string) *yaml.Node {
 	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
-		if k := n.Content[i]; strconv.Itoa(k.Line) == line && k.Value == name {
+		if k := n.Content[i]; k.Line == line && k.Value == name {
 			return k
 		}
 	}
