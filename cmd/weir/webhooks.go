@@ -127,7 +127,7 @@ func readWebhooks(file string) ([]*alert.Webhook, error) {
 		case w.Name == "" || names[proto.Token(w.Name)]:
 			return nil, wrong("name", "name %q is empty, or as good as another's (letters, digits and - count): the stream remembers by it what was told", w.Name)
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			return nil, wrong("url", "url %q is not an http or https address", w.URL)
+			return nil, wrong("url", "url is not an http or https address") // which may be a secret, so it isn't said
 		case w.Preset != "" && w.Template != "":
 			return nil, wrong("template", "preset and template contradict each other: give one of them")
 		case w.Preset == "pagerduty" && w.RoutingKey == "":
