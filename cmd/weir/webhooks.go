@@ -38,9 +38,10 @@ type webhookFile struct {
 var presets = map[string]string{
 	"json": `{{json .}}`,
 	// docs.slack.dev/messaging/formatting-message-text: three characters are markup, of which <!channel> calls everybody.
-	// A section has 3,000 characters; the link is the rest.
+	// A section has 3,000 characters; one whose link doesn't fit is left out.
 	"slack": `{{$text := slack 2000 (or .Annotations.summary .Annotations.description) | printf "%s *%s* %s\n%s" (icon .Status) (slack 200 .Labels.alertname) .Status}}` +
-		`{"text": {{json $text}}{{with .Page}}, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": {{json (printf "%s\n<%s|See it on the page>" $text .)}}}}]{{end}}}`,
+		`{"text": {{json $text}}{{with .Page}}{{$section := printf "%s\n<%s|See it on the page>" $text .}}` +
+		`{{if eq $section (cut 3000 $section)}}, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": {{json $section}}}}]{{end}}{{end}}}`,
 	// developer.pagerduty.com/docs/events-api-v2/trigger-events: the summary has 1,024 characters.
 	"pagerduty": `{"routing_key": {{json routingKey}}, "event_action": "{{if eq .Status "firing"}}trigger{{else}}resolve{{end}}", "dedup_key": {{json .Fingerprint}}, ` +
 		`"payload": {"summary": {{json (cut 1024 (or .Annotations.summary .Labels.alertname))}}, "source": "weir", "severity": {{json (pagerdutySeverity .Labels)}}, "custom_details": {{json .Labels}}}` +
