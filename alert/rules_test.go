@@ -62,8 +62,8 @@ func FuzzParse(f *testing.F) {
 func TestParseLong(t *testing.T) {
 	const rule = "  - {record: x,\n     expr: vector(1),\n     labels: {a: b}}\n"
 	for what, in := range map[string]string{
-		"a mistake in the middle": "groups:\n- name: a\n  rules:\n" + strings.Repeat(rule, 5000) + "   x: y\n" + strings.Repeat(rule, 5000),
-		"no end of a quote":       "groups:\n- name: a\n  rules:\n" + strings.Repeat(rule, 5000) + "  - {record: 'x\n" + strings.Repeat(rule, 5000),
+		"a mistake in the middle": "groups:\n- name: a\n  rules:\n" + strings.Repeat(rule, 10000) + "   x: y\n" + strings.Repeat(rule, 10000),
+		"no end of a quote":       "groups:\n- name: a\n  rules:\n" + strings.Repeat(rule, 2000) + "  - {record: 'x\n" + strings.Repeat(rule, 2000),
 		"a key again and again":   strings.Repeat("a: b\n", 4000),
 		"nothing but mistakes":    "groups:\n" + strings.Repeat("- {nmae: a}\n", 50000),
 	} {

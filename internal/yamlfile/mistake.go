@@ -55,13 +55,14 @@ func Syntax(file string, data []byte, err error) Mistake {
 	good := func(n int) bool {
 		text := bytes.Join(lines[:n], nil)
 		if !brackets {
-			_, err := read(text)
-			return err == nil
+			return read(bytes.NewReader(text)) == nil
 		}
-		_, err := read(append(text, ','))
+		err := read(bytes.NewReader(append(text, ',')))
 		return err == nil || !strings.HasSuffix(m.Text, syntaxError.FindStringSubmatch(err.Error())[2])
 	}
-	left, _ := read(data)
+	taken := oneByte{bytes.NewReader(data)}
+	read(taken) //nolint:errcheck // the mistake is known
+	left := taken.Len()
 	last := bytes.Count(data[:max(0, len(data)-left-1)], []byte("\n"))
 	before := last
 	for before > max(0, last-lookBack) && !good(before) {
@@ -87,20 +88,18 @@ func Syntax(file string, data []byte, err error) Mistake {
 // before it: quotes without an end reach to the next, often of the next key.
 const lookBack = 16
 
-// read reads all documents up to a mistake, and says how many bytes are left after
-// it. It takes no more than it needs.
-func read(data []byte) (left int, err error) {
-	r := oneByte{bytes.NewReader(data)}
+// read reads all documents up to a mistake.
+func read(r io.Reader) (err error) {
 	for decoder := yaml.NewDecoder(r); err == nil; {
 		err = decoder.Decode(new(yaml.Node))
 	}
 	if errors.Is(err, io.EOF) {
-		err = nil
+		return nil
 	}
-	return r.Len(), err
+	return err
 }
 
-// oneByte gives a byte at a time.
+// oneByte gives a byte at a time, so that no more is taken than is needed.
 type oneByte struct{ *bytes.Reader }
 
 func (r oneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
