@@ -173,7 +173,8 @@ func (a *alerter) reload(ctx context.Context) error {
 }
 
 // rulesOf is groups without what is worked out of them.
-func rulesOf(groups []*Group) (out []Group) {
+func rulesOf(groups []*Group) []Group {
+	out := []Group{} // not nil, also without groups
 	for _, g := range groups {
 		c := *g
 		c.Rules = nil

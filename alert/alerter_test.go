@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -418,6 +419,26 @@ func TestRetryAfter(t *testing.T) {
 	for text, want := range map[string]time.Duration{"": 0, "soon": 0, "-1": 0, "7": 7 * time.Second, at.UTC().Format(http.TimeFormat): time.Hour} {
 		if got := retryAfter(http.Header{"Retry-After": {text}}); (want - got).Abs() > 5*time.Second {
 			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// What differs from try to try makes no new complaint of the same.
+func TestComplaint(t *testing.T) {
+	var said complaint
+	lookup := func(port int) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: fmt.Sprintf("read udp 10.0.0.1:%d->10.0.0.53:53: i/o timeout", port), Name: "hooks", IsTimeout: true}}
+	}
+	for i, c := range []struct {
+		err error
+		new bool
+	}{
+		{lookup(41234), true}, {lookup(41235), false},
+		{&statusError{code: 500, text: "request 1"}, true}, {&statusError{code: 500, text: "request 2"}, false}, {&statusError{code: 503}, true},
+		{errors.New("no"), true}, {errors.New("no"), false},
+	} {
+		if got := said.new(fmt.Errorf("tell: %w", c.err)); got != c.new {
+			t.Errorf("%d, %v: new is %t", i, c.err, got)
 		}
 	}
 }

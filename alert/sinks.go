@@ -181,6 +181,7 @@ func (a *alerter) alertmanager(ctx context.Context, m *mirror, box *mailbox, epo
 		}
 		body := a.amAlerts(alerts)
 		if len(body) == 0 {
+			said = complaint{} // it doesn't matter whether it is there
 			last, sentAt = states, time.Now()
 			continue
 		}
@@ -205,9 +206,19 @@ type complaint struct{ text string }
 func (c *complaint) new(err error) bool {
 	before := c.text
 	c.text = err.Error()
-	var network *net.OpError
-	if errors.As(err, &network) {
-		c.text = network.Op + " " + network.Err.Error() // the rest has a port that is another each time
+	// What may be another each time is left out: ports, and texts of answers.
+	var (
+		name    *net.DNSError
+		network *net.OpError
+		status  *statusError
+	)
+	switch {
+	case errors.As(err, &name):
+		c.text = fmt.Sprint(name.Name, name.IsTimeout)
+	case errors.As(err, &network):
+		c.text = network.Op + " " + network.Err.Error()
+	case errors.As(err, &status):
+		c.text = strconv.Itoa(status.code)
 	}
 	return c.text != before
 }

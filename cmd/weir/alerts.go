@@ -169,7 +169,7 @@ files give the same results. No server is needed.`,
 				failures, err := alert.TestFile(cmd.Context(), file)
 				switch {
 				case cmd.Context().Err() != nil:
-					return err
+					return cmd.Context().Err()
 				case err != nil:
 					wrong = append(wrong, err)
 					continue

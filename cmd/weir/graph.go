@@ -103,7 +103,7 @@ func (c *canvas) render(coloured bool, least, most float64) string {
 	for row := range graphRows {
 		label := ""
 		if row%(graphRows/2) == 0 || row == graphRows-1 {
-			label = short(most - (most-least)*float64(row)/(graphRows-1))
+			label = short(most - (most-least)*(float64(row)/(graphRows-1)))
 		}
 		fmt.Fprintf(&b, "%10s ┤", label)
 		for column := range graphColumns {

@@ -38,9 +38,10 @@ type webhookFile struct {
 var presets = map[string]string{
 	"json": `{{json .}}`,
 	// docs.slack.dev/messaging/formatting-message-text: three characters are markup, of which <!channel> calls everybody.
-	// A section has 3,000 characters; the link is the rest.
+	// A section has 3,000 characters; one whose link doesn't fit is left out.
 	"slack": `{{$text := slack 2000 (or .Annotations.summary .Annotations.description) | printf "%s *%s* %s\n%s" (icon .Status) (slack 200 .Labels.alertname) .Status}}` +
-		`{"text": {{json $text}}{{with .Page}}, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": {{json (printf "%s\n<%s|See it on the page>" $text .)}}}}]{{end}}}`,
+		`{"text": {{json $text}}{{with .Page}}{{$section := printf "%s\n<%s|See it on the page>" $text .}}` +
+		`{{if eq $section (cut 3000 $section)}}, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": {{json $section}}}}]{{end}}{{end}}}`,
 	// developer.pagerduty.com/docs/events-api-v2/trigger-events: the summary has 1,024 characters.
 	"pagerduty": `{"routing_key": {{json routingKey}}, "event_action": "{{if eq .Status "firing"}}trigger{{else}}resolve{{end}}", "dedup_key": {{json .Fingerprint}}, ` +
 		`"payload": {"summary": {{json (cut 1024 (or .Annotations.summary .Labels.alertname))}}, "source": "weir", "severity": {{json (pagerdutySeverity .Labels)}}, "custom_details": {{json .Labels}}}` +
@@ -127,7 +128,7 @@ func readWebhooks(file string) ([]*alert.Webhook, error) {
 		case w.Name == "" || names[proto.Token(w.Name)]:
 			return nil, wrong("name", "name %q is empty, or as good as another's (letters, digits and - count): the stream remembers by it what was told", w.Name)
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-			return nil, wrong("url", "url %q is not an http or https address", w.URL)
+			return nil, wrong("url", "url is not an http or https address") // which may be a secret, so it isn't said
 		case w.Preset != "" && w.Template != "":
 			return nil, wrong("template", "preset and template contradict each other: give one of them")
 		case w.Preset == "pagerduty" && w.RoutingKey == "":

@@ -50,6 +50,10 @@ func TestSlack(t *testing.T) {
 	if text := section.(string); utf8.RuneCountInString(text) > 3000 || !strings.Contains(text, "…\n<"+page) {
 		t.Errorf("%d characters: …%q", utf8.RuneCountInString(text), text[len(text)-100:])
 	}
+	b = body(t, "slack", &proto.AlertChange{Labels: map[string]string{"alertname": "A"}, Annotations: map[string]string{"summary": "slow"}, Page: page + strings.Repeat("%C3%BC", 500)})
+	if b["text"] == "" || b["blocks"] != nil {
+		t.Errorf("a link of 3,000 characters is in a section: %v", b)
+	}
 }
 
 // PagerDuty refuses severities that it doesn't know, and long summaries.

@@ -33,7 +33,7 @@ func (t *table) federate(to viewer, wanted Selector) []*dto.MetricFamily {
 		if !f.wants(s.MetricName(), labels) && (s.Side != wire.SideServer || !f.wants(waitName(&s.Key), labels)) {
 			continue // it stays to be shown
 		}
-		latency, wait, _ := s.show(to)
+		latency, wait, _ := s.show(to, t.now())
 		f.add(s.MetricName(), labels, s, latency)
 		if s.Side == wire.SideServer {
 			f.add(waitName(&s.Key), labels, s, wait)

@@ -52,7 +52,7 @@ func (t *table) families(to viewer) []*dto.MetricFamily {
 		f.Metric = append(f.Metric, &dto.Metric{Label: labels, Histogram: h})
 	}
 	for _, s := range t.all {
-		latency, wait, exemplars := s.show(to)
+		latency, wait, exemplars := s.show(to, t.now())
 		labels := pairs(s.labels())
 		add(s.MetricName(), latencyHelp, labels, latency.histogram(s.began, exemplars))
 		if s.Side == wire.SideServer {

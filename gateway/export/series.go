@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	maxSeries  = 10_000    // some 6 KiB each; more are counted together
-	maxViewers = 16        // see a series at zero
+	maxSeries  = 10_000 // some 6 KiB each; more are counted together
+	maxViewers = 16     // see a series at zero, and for no longer than:
+	zeroTime   = 5 * time.Minute
 	keptIdle   = time.Hour // a series that nothing is added to is forgotten then
 	sweepEach  = time.Minute
 )
@@ -75,19 +76,24 @@ func viewerOf(way way, r *http.Request) viewer {
 	return viewer{way, host + "?" + r.URL.RawQuery}
 }
 
-// shown is who has seen a series at zero, until one of them comes again.
+// shown is who has seen a series at zero, and since when, until one of them comes
+// again.
 type shown struct {
-	zero []string
-	over bool
+	zero  []string
+	since time.Time
+	over  bool
 }
 
 // show is what a viewer is shown of a series: nothing yet the first time, so that
 // it sees all of the increase. When one comes again everybody sees what there is:
 // who is new then may be a known one with another address, to whom a zero would
 // be a reset.
-func (s *series) show(to viewer) (latency, wait *sum, exemplars []proto.Exemplar) {
+func (s *series) show(to viewer, now time.Time) (latency, wait *sum, exemplars []proto.Exemplar) {
 	shown := &s.shown[to.way]
-	if shown.over || len(shown.zero) == maxViewers || slices.Contains(shown.zero, to.who) {
+	if len(shown.zero) == 0 {
+		shown.since = now
+	}
+	if shown.over || len(shown.zero) == maxViewers || slices.Contains(shown.zero, to.who) || now.Sub(shown.since) >= zeroTime {
 		shown.zero, shown.over = nil, true
 		return &s.latency, &s.wait, s.exemplars
 	}

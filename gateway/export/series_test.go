@@ -111,8 +111,9 @@ func TestBeginning(t *testing.T) {
 // Each of several scrapers that take turns sees a series' zero; one that is seen
 // after another has come again doesn't, since it may be known from elsewhere.
 func TestTurnsOfScrapers(t *testing.T) {
-	table := newTable(10, time.Now)
-	table.add(delta("cart", time.Now()))
+	clock := &clock{time.Unix(1e9, 0)}
+	table := newTable(10, clock.now)
+	table.add(delta("cart", clock.Time))
 	for i, c := range []struct {
 		to   viewer
 		want uint64
@@ -121,7 +122,14 @@ func TestTurnsOfScrapers(t *testing.T) {
 			t.Errorf("scrape %d, by %s, shows %d, want %d", i+1, c.to.who, n, c.want)
 		}
 	}
-	table.add(delta("stock", time.Now()))
+	table.add(delta("payment", clock.Time))
+	for _, want := range []uint64{0, 0, 0, 1} { // from another address each time
+		if n := countsTo(table, scraper(clock.String()))["payment"]; n != want {
+			t.Errorf("after %s a new one sees %d, want %d", clock.Sub(time.Unix(1e9, 0)), n, want)
+		}
+		clock.Time = clock.Add(zeroTime / 3)
+	}
+	table.add(delta("stock", clock.Time))
 	for i := range maxViewers + 1 {
 		want := uint64(0)
 		if i == maxViewers {
