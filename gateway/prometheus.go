@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	maxQueries   = 2        // worked on at once: each may take 320 MiB
+	maxQueries   = 2        // worked on at once: samples and selectors of each may be 320 MiB
 	maxPromBytes = 64 << 20 // of an answer
 )
 
@@ -259,7 +259,7 @@ func (a *promAPI) series(r *http.Request) (*promData, error) {
 	if len(r.Form["match[]"]) == 0 {
 		return nil, badData(errors.New("no match[] parameter provided"))
 	}
-	all, d, err := find(a, r, promql.Names.Series, labels.Compare)
+	all, d, err := find(a, r, promql.Names.Series)
 	if err != nil {
 		return nil, err
 	}
@@ -282,14 +282,14 @@ func (a *promAPI) labelValues(r *http.Request) (*promData, error) {
 	if !model.UTF8Validation.IsValidLabelName(name) {
 		return nil, badData(fmt.Errorf("invalid label name: %q", name))
 	}
-	return a.texts(r, func(q promql.Names, ctx context.Context, m []*labels.Matcher) ([]string, []string, error) {
-		return q.LabelValues(ctx, name, m)
+	return a.texts(r, func(q promql.Names, ctx context.Context, s [][]*labels.Matcher) ([]string, []string, error) {
+		return q.LabelValues(ctx, name, s)
 	})
 }
 
 // texts collects names or values.
-func (a *promAPI) texts(r *http.Request, ask func(promql.Names, context.Context, []*labels.Matcher) ([]string, []string, error)) (*promData, error) {
-	all, d, err := find(a, r, ask, strings.Compare)
+func (a *promAPI) texts(r *http.Request, ask func(promql.Names, context.Context, [][]*labels.Matcher) ([]string, []string, error)) (*promData, error) {
+	all, d, err := find(a, r, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +298,7 @@ func (a *promAPI) texts(r *http.Request, ask func(promql.Names, context.Context,
 }
 
 // find collects what any of the selectors of a request finds, in order and once.
-func find[T any](a *promAPI, r *http.Request, ask func(promql.Names, context.Context, []*labels.Matcher) ([]T, []string, error), compare func(x, y T) int) ([]T, *promData, error) {
+func find[T any](a *promAPI, r *http.Request, ask func(promql.Names, context.Context, [][]*labels.Matcher) ([]T, []string, error)) ([]T, *promData, error) {
 	from, to, err := promInterval(r.Form, time.UnixMilli(0), time.Now())
 	if err != nil {
 		return nil, nil, err
@@ -307,22 +307,18 @@ func find[T any](a *promAPI, r *http.Request, ask func(promql.Names, context.Con
 	if err != nil {
 		return nil, nil, err
 	}
-	selectors := [][]*labels.Matcher{nil}
+	var selectors [][]*labels.Matcher // all series
 	if given := r.Form["match[]"]; len(given) > 0 {
 		if selectors, err = promSelectors(given); err != nil {
 			return nil, nil, err
 		}
 	}
-	all, d := []T{}, success(nil) // not null
-	for _, s := range selectors {
-		found, warnings, err := ask(a.engine.Names(query.Between(from, to)), r.Context(), s)
-		if err != nil {
-			return nil, nil, failed(err)
-		}
-		all, d.Warnings = append(all, found...), append(d.Warnings, warnings...)
+	found, warnings, err := ask(a.engine.Names(query.Between(from, to)), r.Context(), selectors)
+	if err != nil {
+		return nil, nil, failed(err)
 	}
-	slices.SortFunc(all, compare)
-	all = slices.CompactFunc(all, func(x, y T) bool { return compare(x, y) == 0 })
+	all, d := append([]T{}, found...), success(nil) // not null
+	d.Warnings = warnings
 	if most > 0 && len(all) > most {
 		all, d.Warnings = all[:most], append(d.Warnings, truncated)
 	}

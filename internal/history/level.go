@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	cellOverhead = 32   // bytes of a map's entry
+	cellOverhead = 32   // bytes of a cell in a map
+	lossOverhead = 128  // bytes of a loss in a map
 	hotBytes     = 2048 // of a row that isn't packed, about
 	hotWindows   = 3    // of a level: those that deltas come for
 )
@@ -21,13 +22,13 @@ type level struct {
 	windows map[int64]*window
 	hot     []int64 // starts of the windows that aren't packed, the last one added to last
 	bytes   int
-	scratch []byte
 }
 
 // window is what is known of [start, start+step): a row a series, packed or not.
-// All packed rows of a window are in one piece of memory, in the order of their
-// series: whoever reads some series' windows finds what it needs next beside what
-// it has read, and the collector has a piece a window to look at.
+// All packed rows of a window are in one piece of memory, those that were packed or
+// moved at once in the order of their series: whoever reads some series' windows
+// finds what it needs next beside what it has read, and the collector has a piece a
+// window to look at.
 type window struct {
 	rows   map[uint32]*query.Row // without keys
 	cells  map[uint32]cell
@@ -107,21 +108,21 @@ func (l *level) packOldest() {
 	held := cap(w.packed)
 	if w.dead > len(w.packed)/2 {
 		live := make([]byte, 0, len(w.packed)-w.dead)
-		for id, c := range w.cells {
+		for _, id := range slices.Sorted(maps.Keys(w.cells)) {
 			from := len(live)
-			live = append(live, w.cell(c)...)
+			live = append(live, w.cell(w.cells[id])...)
 			w.cells[id] = cell{uint32(from), uint32(len(live))}
 		}
 		w.packed, w.dead = live, 0
 	}
-	b, from := l.scratch[:0], len(w.packed)
+	b, from := []byte(nil), len(w.packed)
 	for _, id := range slices.Sorted(maps.Keys(w.rows)) {
 		at := from + len(b)
 		b = pack(b, w.rows[id])
 		w.cells[id] = cell{uint32(at), uint32(from + len(b))}
 		w.grow(l, cellOverhead-hotBytes)
 	}
-	w.packed, l.scratch = append(w.packed, b...), b
+	w.packed = append(w.packed, b...)
 	w.grow(l, cap(w.packed)-held)
 	w.rows = nil
 }
@@ -155,7 +156,7 @@ func (l *level) lose(loss proto.Loss) {
 	}
 	key := lossKey{loss.Node, loss.Reason, loss.Unit}
 	if w.losses[key] == 0 {
-		w.grow(l, cellOverhead)
+		w.grow(l, lossOverhead)
 	}
 	w.losses[key] += loss.Count
 }

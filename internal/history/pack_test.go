@@ -66,6 +66,36 @@ func TestLevelSumsDeltas(t *testing.T) {
 	}
 }
 
+// Rows are packed in the order of their series, and so are those that move together.
+func TestPackedInOrder(t *testing.T) {
+	l := newLevel(int64(time.Minute))
+	check := func() {
+		t.Helper()
+		l.packAll()
+		w := l.windows[0]
+		for id := range uint32(99) {
+			if w.cells[id].from >= w.cells[id+1].from {
+				t.Fatalf("series %d is at %d, the next at %d", id, w.cells[id].from, w.cells[id+1].from)
+			}
+		}
+	}
+	add := func(id uint32) {
+		p := &proto.Point{WindowNS: proto.WindowNS}
+		p.Hist.Record(1e6)
+		l.add(id, p)
+	}
+	for id := range uint32(300) {
+		add(299 - id)
+	}
+	check()
+	for range 3 { // the others leave more than half behind, and then again
+		for id := range uint32(200) {
+			add(100 + id)
+		}
+		check()
+	}
+}
+
 // empty is a history that nobody fills.
 func empty(bytes int, now time.Time) *History {
 	return New(Config{Bytes: bytes, Now: func() time.Time { return now }}, slog.New(slog.DiscardHandler))

@@ -62,7 +62,7 @@ func (r *rough) Select(_ context.Context, ask Ask) (*Answer, error) {
 
 // samples are those of all series of a metric, by labels and time.
 func (r *rough) samples(t *testing.T, metric string, hints storage.SelectHints) map[string][]sample {
-	q, err := (&queryable{r, maxSeries, maxHeld, lookback}).Querier(0, math.MaxInt64)
+	q, err := (&queryable{r, maxSeries, lookback}).Querier(0, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}

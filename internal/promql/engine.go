@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	maxHeld   = 160 << 20 // bytes, of all selectors and sums of a query: with its samples 320 MiB at most
+	maxHeld   = 160 << 20 // bytes, of all selectors and sums of a query
 	maxSeries = 100_000   // of Prometheus's, of one selector
 	maxPoints = 11_000    // of a series in a result, as Prometheus has it
 	maxTime   = 20 * time.Second
@@ -40,6 +40,7 @@ type Engine struct {
 	source storage.Queryable
 	own    *queryable // of latencies, nil if there are none
 	others storage.Queryable
+	held   int // bytes at most, of all selectors and sums of a query
 	slots  chan struct{}
 
 	waiting *atomic.Int64    // queries whose turn hasn't come
@@ -57,7 +58,7 @@ type Result struct {
 // New is an engine over a source that works on some queries at once; others wait
 // for their turn, within their time.
 func New(source Source, atOnce int) *Engine {
-	own := &queryable{source, maxSeries, maxHeld, lookback}
+	own := &queryable{source, maxSeries, lookback}
 	e := over(own, summing{newParser()}, atOnce, subqueryStep)
 	e.own = own
 	return e
@@ -71,7 +72,7 @@ func With(source Source, others storage.Queryable, step time.Duration) *Engine {
 	if source == nil {
 		return over(others, newParser(), 1, step)
 	}
-	return over(beside{&queryable{source, maxSeries, maxHeld, lookback}, others}, newParser(), 1, step)
+	return over(beside{&queryable{source, maxSeries, lookback}, others}, newParser(), 1, step)
 }
 
 func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Duration) *Engine {
@@ -81,8 +82,8 @@ func over(source storage.Queryable, p parser.Parser, atOnce int, step time.Durat
 			NoStepSubqueryIntervalFn: func(int64) int64 { return step.Milliseconds() },
 			Parser:                   p,
 		}),
-		source: source,
-		slots:  make(chan struct{}, atOnce), waiting: new(atomic.Int64),
+		source: source, held: maxHeld,
+		slots: make(chan struct{}, atOnce), waiting: new(atomic.Int64),
 	}
 }
 
@@ -92,25 +93,21 @@ func newParser() parser.Parser { return parser.NewParser(parser.Options{}) }
 func (e *Engine) Looking(back time.Duration) *Engine {
 	other := *e
 	if e.own != nil && back > 0 { // the engine takes its own otherwise
-		other = *e.but(func(own *queryable) { own.lookback = back })
+		own := *e.own
+		own.lookback = back
+		if other.own, other.source = &own, &own; e.others != nil {
+			other.source = beside{&own, e.others}
+		}
 	}
 	other.options = promql.NewPrometheusQueryOpts(false, back, nil)
 	return &other
 }
 
-// Holding is the engine, which isn't one of [With], but the selectors and sums of a
-// query may hold so many bytes.
+// Holding is the engine, but the selectors and sums of a query may hold so many
+// bytes.
 func (e *Engine) Holding(bytes int) *Engine {
-	return e.but(func(own *queryable) { own.held = bytes })
-}
-
-// but is the engine with another queryable of latencies.
-func (e *Engine) but(change func(*queryable)) *Engine {
-	other, own := *e, *e.own
-	change(&own)
-	if other.own, other.source = &own, &own; e.others != nil {
-		other.source = beside{&own, e.others}
-	}
+	other := *e
+	other.held = bytes
 	return &other
 }
 
@@ -143,7 +140,7 @@ func (e *Engine) Range(ctx context.Context, expr string, from, to time.Time, ste
 }
 
 func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, maxTime)
+	ctx, cancel := e.within(ctx)
 	defer cancel()
 	if err := e.turn(ctx); err != nil {
 		return nil, explain(err, expr)
@@ -156,6 +153,11 @@ func (e *Engine) run(ctx context.Context, q promql.Query, expr string) (*Result,
 	out := &Result{Value: r.Value, Stats: stats.NewQueryStats(q.Stats())}
 	out.Warnings, out.Infos = r.Warnings.AsStrings(expr, 10, 10)
 	return out, nil
+}
+
+// within is the context of a query: with the time and the memory that one has.
+func (e *Engine) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(sharing(ctx, e.held), maxTime)
 }
 
 // turn waits until a query may be worked on.

@@ -67,10 +67,17 @@ func tooManyPoints() error {
 	return &LimitError{Reason: fmt.Sprintf("a series of the result would have more than %d points, the limit: choose a longer step", maxPoints), Asked: true}
 }
 
+// maxQuoted is how many bytes of a selector or a sum an error quotes at most.
+const maxQuoted = 300
+
 func tooMuch(s *Share) error {
+	of := s.of.String()
+	if len(of) > maxQuoted {
+		of = strings.ToValidUTF8(of[:maxQuoted], "") + "…"
+	}
 	return limitf("the selectors and sums of the query need more than %.4g MiB of memory together, the limit: %s needs more than %.1f MiB, the others hold %.1f MiB: "+
 		"choose fewer series, a shorter time, a longer range or step, or ask for parts of the query one after the other",
-		float64(s.all.most)/(1<<20), s.of, float64(s.held)/(1<<20), float64(s.all.held-s.held)/(1<<20))
+		float64(s.all.most)/(1<<20), of, float64(s.held)/(1<<20), float64(s.all.held-s.held)/(1<<20))
 }
 
 func tooLarge(bytes int) error {

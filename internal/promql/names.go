@@ -1,6 +1,7 @@
 package promql
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"math"
@@ -38,10 +39,73 @@ type Names struct {
 // Names looks in an interval.
 func (e *Engine) Names(i query.Interval) Names { return Names{e, e.own.querier(i)} }
 
-// Series are the labels of the series that match. Warnings say what may be missing.
-func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []labels.Labels, warnings []string, err error) {
+// Series are the labels of the series that match any of the selectors, or of all if
+// there are none, in order. Warnings say what may be missing.
+func (n Names) Series(ctx context.Context, selectors [][]*labels.Matcher) (all []labels.Labels, warnings []string, err error) {
+	warnings, err = n.each(ctx, selectors, func(found []labels.Labels) int {
+		all = append(all, found...)
+		slices.SortFunc(all, labels.Compare)
+		all = slices.CompactFunc(all, labels.Equal)
+		return len(all)
+	})
+	return all, warnings, err
+}
+
+// LabelNames are the names of the labels of the series that match.
+func (n Names) LabelNames(ctx context.Context, selectors [][]*labels.Matcher) (names, warnings []string, err error) {
+	return n.strings(ctx, selectors, func(l labels.Labels, add func(string)) {
+		l.Range(func(l labels.Label) { add(l.Name) })
+	})
+}
+
+// LabelValues are the values that the series that match have of a label.
+func (n Names) LabelValues(ctx context.Context, name string, selectors [][]*labels.Matcher) (values, warnings []string, err error) {
+	return n.strings(ctx, selectors, func(l labels.Labels, add func(string)) {
+		if v := l.Get(name); v != "" {
+			add(v)
+		}
+	})
+}
+
+// strings are what the labels of all series that match have, in order and once.
+func (n Names) strings(ctx context.Context, selectors [][]*labels.Matcher, of func(labels.Labels, func(string))) (out, warnings []string, err error) {
+	seen := map[string]bool{}
+	warnings, err = n.each(ctx, selectors, func(found []labels.Labels) int {
+		for _, l := range found {
+			of(l, func(v string) { seen[v] = true })
+		}
+		return len(seen)
+	})
+	return slices.Sorted(maps.Keys(seen)), warnings, err
+}
+
+// each shows what the selectors find, one after the other, within the time and the
+// memory of one query; show tells how many series or strings it keeps by then.
+func (n Names) each(ctx context.Context, selectors [][]*labels.Matcher, show func([]labels.Labels) int) (warnings []string, err error) {
+	ctx, cancel := n.engine.within(ctx)
+	defer cancel()
+	if len(selectors) == 0 {
+		selectors = [][]*labels.Matcher{nil}
+	}
+	for _, matchers := range selectors {
+		found, more, err := n.find(ctx, matchers)
+		if err == nil {
+			free(ctx) // what is kept of it counts instead
+			err = cmp.Or(NewShare(ctx, matchers).Hold(show(found)*seriesBytes), ctx.Err())
+		}
+		if err != nil {
+			return nil, explain(err, "")
+		}
+		warnings = append(warnings, more...)
+	}
+	slices.Sort(warnings)
+	return slices.Compact(warnings), nil
+}
+
+// find gives the labels of the series that match.
+func (n Names) find(ctx context.Context, matchers []*labels.Matcher) (all []labels.Labels, warnings []string, err error) {
 	found, answer, err := n.querier.find(ctx, Ask{
-		Interval: n.querier.interval, WidthNS: math.MaxInt64, Differences: true, Share: n.querier.share(selector(matchers)),
+		Interval: n.querier.interval, WidthNS: math.MaxInt64, Differences: true, Share: NewShare(ctx, matchers),
 	}, 0, matchers)
 	if err != nil {
 		return nil, nil, err
@@ -54,32 +118,6 @@ func (n Names) Series(ctx context.Context, matchers []*labels.Matcher) (all []la
 	}
 	others, more, err := n.engine.otherSeries(ctx, n.querier.interval, matchers)
 	return append(all, others...), append(warnings, more...), err
-}
-
-// LabelNames are the names of the labels of the series that match.
-func (n Names) LabelNames(ctx context.Context, matchers []*labels.Matcher) (names, warnings []string, err error) {
-	return n.strings(ctx, matchers, func(l labels.Labels, add func(string)) {
-		l.Range(func(l labels.Label) { add(l.Name) })
-	})
-}
-
-// LabelValues are the values that the series that match have of a label.
-func (n Names) LabelValues(ctx context.Context, name string, matchers []*labels.Matcher) (values, warnings []string, err error) {
-	return n.strings(ctx, matchers, func(l labels.Labels, add func(string)) {
-		if v := l.Get(name); v != "" {
-			add(v)
-		}
-	})
-}
-
-// strings are what the labels of all series that match have, in order and once.
-func (n Names) strings(ctx context.Context, matchers []*labels.Matcher, of func(labels.Labels, func(string))) (out, warnings []string, err error) {
-	all, warnings, err := n.Series(ctx, matchers)
-	seen := map[string]bool{}
-	for _, l := range all {
-		of(l, func(v string) { seen[v] = true })
-	}
-	return slices.Sorted(maps.Keys(seen)), warnings, err
 }
 
 // Selectors are those of an expression.

@@ -16,7 +16,7 @@ import (
 // NewBeside is [New] with series that are somewhere else, such as those that
 // rules record: both may be in one expression.
 func NewBeside(source Source, others storage.Queryable, atOnce int) *Engine {
-	own := &queryable{source, maxSeries, maxHeld, lookback}
+	own := &queryable{source, maxSeries, lookback}
 	e := over(beside{own, others}, summing{newParser()}, atOnce, subqueryStep)
 	e.own, e.others = own, others
 	return e

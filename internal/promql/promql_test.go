@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
 	prom "github.com/prometheus/prometheus/promql"
 
 	"github.com/weirstream/weir/histogram"
@@ -207,6 +206,58 @@ func TestLimits(t *testing.T) {
 	over("samples", err, "the limit: choose fewer series")
 	_, err = engine.Range(t.Context(), "sum by (workload) (rate(http_server_request_duration_seconds[2m]))", begin, end, 20*time.Millisecond)
 	over("samples of sums", err, "the limit: choose fewer series")
+
+	const sum = "sum(rate(http_server_request_duration_seconds[2m]))"
+	engine = promql.New(minutes{"cart": {1, 1}}, 1).Holding(1 << 20)
+	for n, want := range map[int]string{1: "", 20: "of memory together, the limit: " + sum} { // of 300 steps
+		_, err = engine.Range(t.Context(), strings.Repeat(sum+" + ", n-1)+sum, begin, begin.Add(5*time.Minute), time.Second)
+		if want != "" {
+			over("plans of sums", err, want)
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// polls are minutes whose requests are thousands of long polls each.
+type polls struct{ minutes }
+
+func (p polls) Select(ctx context.Context, ask promql.Ask) (*promql.Answer, error) {
+	a, err := p.minutes.Select(ctx, ask)
+	for _, s := range a.Series {
+		read := s.Read
+		s.Read = func(n int, wait, buckets bool) *histogram.Histogram {
+			h := read(n, wait, buckets)
+			for range 13 { // 82 s each, and some nanoseconds
+				h.Merge(h.Clone())
+			}
+			h.SumNS = h.SumNS<<13 + int64(n*n)
+			return h
+		}
+	}
+	return a, err
+}
+
+// Nothing stays of a sum of latencies once they have left its range, however large
+// it was.
+func TestSumsOfLongPolls(t *testing.T) {
+	counts := make([]int, 240)
+	for i := range 140 {
+		counts[i] = 1 + i%3
+	}
+	engine := promql.New(polls{minutes{"cart": counts}}, 1)
+	for expr, want := range map[string]float64{"histogram_sum": 0, "histogram_avg": math.NaN()} {
+		r, err := engine.Range(t.Context(), expr+"(sum(rate(http_server_request_duration_seconds[1h])))", begin, begin.Add(4*time.Hour), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		points := r.Value.(prom.Matrix)[0].Floats
+		for _, p := range points[len(points)-30:] {
+			if p.F != want && !(math.IsNaN(p.F) && math.IsNaN(want)) {
+				t.Errorf("%s is %v, want %v", expr, p.F, want)
+			}
+		}
+	}
 }
 
 // gate is a source that lets a question through when it is told to.
@@ -323,14 +374,48 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values, _, err := names.LabelValues(t.Context(), "__name__", selectors[0])
+	values, _, err := names.LabelValues(t.Context(), "__name__", selectors)
 	if err != nil || strings.Join(values, " ") != "http_server_request_duration_seconds http_server_request_duration_seconds_bucket "+
 		"http_server_request_duration_seconds_count http_server_request_duration_seconds_sum http_server_request_wait_duration_seconds "+
 		"http_server_request_wait_duration_seconds_bucket http_server_request_wait_duration_seconds_count http_server_request_wait_duration_seconds_sum" {
 		t.Errorf("%v %v", values, err)
 	}
-	series, _, err := names.Series(t.Context(), []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "le", "0.1")})
+	le, err := promql.ParseSelectors([]string{`{le="0.1"}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	series, _, err := names.Series(t.Context(), le)
 	if err != nil || len(series) != 4 {
 		t.Errorf("%v %v", series, err)
+	}
+}
+
+// Many selectors have the memory and the time of one query; what several find is
+// kept once.
+func TestManySelectors(t *testing.T) {
+	wide := minutes{}
+	for i := range 1000 {
+		wide[fmt.Sprint("w", i)] = []int{1}
+	}
+	names := promql.New(wide, 1).Holding(1 << 20).Names(query.Between(begin, begin.Add(time.Minute)))
+	metrics := []string{"http_server_request_duration_seconds", "http_server_request_duration_seconds_count", "http_server_request_duration_seconds_sum", "http_server_request_wait_duration_seconds"}
+	many, err := promql.ParseSelectors(metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if series, _, err := names.Series(t.Context(), slices.Repeat(many[:1], 50)); err != nil || len(series) != 1000 {
+		t.Errorf("one selector many times: %d series, %v", len(series), err)
+	}
+	var limit *promql.LimitError
+	if _, _, err := names.Series(t.Context(), many); !errors.As(err, &limit) || !strings.Contains(limit.Reason, "more than 1 MiB of memory together, the limit") {
+		t.Errorf("many selectors: %v", err)
+	}
+	if values, _, err := names.LabelValues(t.Context(), "__name__", many); err != nil || len(values) != 4 {
+		t.Errorf("values of many selectors: %v, %v", values, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	if _, _, err := names.LabelNames(ctx, many); !errors.As(err, &limit) || !limit.Timeout {
+		t.Errorf("without time: %v", err)
 	}
 }

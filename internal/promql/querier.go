@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/promql/parser"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 	"github.com/prometheus/prometheus/util/annotations"
@@ -54,7 +53,6 @@ func bucketsNamed(matchers []*labels.Matcher) bool {
 type queryable struct {
 	source   Source
 	series   int // at most, of a selector
-	held     int // bytes at most, of all selectors and sums
 	lookback time.Duration
 }
 
@@ -64,7 +62,7 @@ func (q *queryable) Querier(mint, maxt int64) (storage.Querier, error) {
 }
 
 func (q *queryable) querier(i query.Interval) *querier {
-	return &querier{queryable: q, interval: i, pool: &pool{most: q.held}}
+	return &querier{queryable: q, interval: i}
 }
 
 // interval is of milliseconds, which may be as far away as they like.
@@ -78,7 +76,6 @@ type querier struct {
 	OnlySeries
 	*queryable
 	interval query.Interval
-	pool     *pool
 }
 
 // OnlySeries is of a [storage.Querier] what the engine never asks for, but for
@@ -98,18 +95,12 @@ func (OnlySeries) LabelNames(context.Context, *storage.LabelHints, ...*labels.Ma
 	return nil, nil, errors.ErrUnsupported
 }
 
-// share is that of a selector or a sum.
-func (q *querier) share(of string) *Share { return &Share{of: of, all: q.pool} }
-
-// selector writes matchers as a selector.
-func selector(m []*labels.Matcher) string { return (&parser.VectorSelector{LabelMatchers: m}).String() }
-
 // Select gives the series whose labels match.
 func (q *querier) Select(ctx context.Context, ordered bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	if len(matchers) == 1 && matchers[0].Name == sumLabel {
 		return q.sum(ctx, matchers[0].Value, *hints)
 	}
-	found, warnings, err := q.read(ctx, hints, q.share(selector(matchers)), matchers)
+	found, warnings, err := q.read(ctx, hints, NewShare(ctx, matchers), matchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}

@@ -32,7 +32,7 @@ type rates struct {
 	memory   work  // of the group that was worked out last
 	groups   int   // that aren't worked out yet
 	share    *Share
-	held     int // bytes of memory that share knows of
+	held     int // bytes of memory's buckets that share knows of
 }
 
 // step is a time that values are wanted of, and the edges in its range.
@@ -46,7 +46,8 @@ type step struct {
 func (s *step) empty() bool { return s.first >= s.last }
 
 // newRates plans a sum at times from first to end; a step of 0 is for first alone.
-func newRates(ctx context.Context, s *sumExpr, share *Share, edges []edge, first, end, every int64) *rates {
+// The plan is held until the query ends.
+func newRates(ctx context.Context, s *sumExpr, share *Share, edges []edge, first, end, every int64) (*rates, error) {
 	r := &rates{ctx: ctx, edges: edges, over: s.over.Milliseconds(), divide: 1, quantile: s.quantile, share: share}
 	if s.function == "rate" {
 		r.divide = s.over.Seconds()
@@ -72,7 +73,7 @@ func newRates(ctx context.Context, s *sumExpr, share *Share, edges []edge, first
 		t := &r.steps[i]
 		t.from, t.to = index[t.first], index[t.last]
 	}
-	return r
+	return r, share.Hold(stepBytes * (len(r.steps) + len(r.kept)))
 }
 
 // factor is what an increase since an edge is multiplied by. Prometheus's
@@ -153,9 +154,8 @@ func (r *rates) work() *work {
 	return w
 }
 
-// bytes are those of the memory.
-func (w *work) bytes() int {
-	n := stepBytes * (len(w.kept) + len(w.steps))
+// bytes are those of the buckets.
+func (w *work) bytes() (n int) {
 	for _, all := range [][]total{w.deltas, w.sums, w.apart} {
 		for i := range all {
 			n += 8 * cap(all[i].buckets)
@@ -164,7 +164,7 @@ func (w *work) bytes() int {
 	return n
 }
 
-// hold tells how much memory there is.
+// hold tells how large the buckets are.
 func (r *rates) hold(bytes int) error {
 	more := bytes - r.held
 	r.held = bytes
@@ -260,7 +260,7 @@ func (w *work) add(s *Series, wait bool) {
 
 // samples are the sums at all steps, or a quantile of each.
 func (w *work) samples() chunkenc.Iterator {
-	var all, rest total // of what is in the step's range: parts of counts add up without an error, so nothing stays of what is taken away
+	var all, rest total // of what is in the step's range: parts of counts and nanoseconds add up without an error, so nothing stays of what is taken away
 	edges, sums, quantiles := make([]edge, len(w.steps)), []*promhist.FloatHistogram(nil), []float64(nil)
 	from, to := 0, 0
 	for i := range w.steps {

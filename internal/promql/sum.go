@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -45,7 +45,11 @@ func leave(e parser.Expr) parser.Expr {
 		if s := sumOf(n); s != nil {
 			return s.selector(n)
 		}
-		leaveArguments(n)
+		for i, arg := range n.Args {
+			if !slices.Contains(looking, n.Func.Name) || sumOf(unwrap(arg)) == nil {
+				n.Args[i] = leave(arg)
+			}
+		}
 	case *parser.AggregateExpr:
 		if s := sumOf(n); s != nil {
 			return s.selector(n)
@@ -55,22 +59,9 @@ func leave(e parser.Expr) parser.Expr {
 	return e
 }
 
-// leaveArguments leaves selectors to functions of histograms alone. Others may look
-// at their argument itself, as absent and timestamp do.
-func leaveArguments(call *parser.Call) {
-	for i, arg := range call.Args {
-		switch inner := unwrap(arg).(type) {
-		case *parser.Call:
-			leaveArguments(inner)
-		case *parser.AggregateExpr:
-			if strings.HasPrefix(call.Func.Name, "histogram_") || sumOf(inner) == nil {
-				call.Args[i] = leave(arg)
-			}
-		default:
-			call.Args[i] = leave(arg)
-		}
-	}
-}
+// looking are the functions for which it matters whether their argument is a
+// selector; absent_over_time has no sum.
+var looking = []string{"absent", "timestamp"}
 
 func unwrap(e parser.Expr) parser.Expr {
 	for {
@@ -150,7 +141,7 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 		return storage.ErrSeriesSet(tooManyPoints()) // in a subquery of somebody who knows this label
 	}
 	hints.Start, hints.Range, hints.Func = first-s.over.Milliseconds()+1, s.over.Milliseconds(), s.function
-	share := q.share(text)
+	share := newShare(ctx, e)
 	found, warnings, err := q.read(ctx, &hints, share, s.of.LabelMatchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
@@ -159,7 +150,10 @@ func (q *querier) sum(ctx context.Context, text string, hints storage.SelectHint
 	if len(found) == 0 {
 		return out
 	}
-	plan := newRates(ctx, s, share, found[0].edges, first, hints.End, hints.Step)
+	plan, err := newRates(ctx, s, share, found[0].edges, first, hints.End, hints.Step)
+	if err != nil {
+		return storage.ErrSeriesSet(err)
+	}
 	groups := map[string]*group{}
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for _, one := range found {

@@ -13,11 +13,23 @@ import (
 // total is a sum of histograms, each times something. Unlike a histogram.Histogram
 // it has as many buckets as it needs, so that its scale is the coarsest that came.
 type total struct {
-	there            bool // anything came
-	scale            int32
-	count, zero, sum float64 // sum in nanoseconds
-	offset           int32
-	buckets          []float64
+	there       bool // anything came
+	scale       int32
+	count, zero float64
+	sum, low    float64 // nanoseconds, and what of them sum rounds off
+	offset      int32
+	buckets     []float64
+}
+
+// addSum adds nanoseconds without an error: a float64 alone rounds sums above 2⁵³,
+// three months of latencies, and a few would stay of what is taken away again. It is
+// Knuth's TwoSum.
+func (t *total) addSum(ns float64) {
+	sum := t.sum + ns
+	added := sum - t.sum
+	low := t.low + (t.sum - (sum - added)) + (ns - added)
+	t.sum = sum + low
+	t.low = low - (t.sum - sum)
 }
 
 // cover makes t no finer than a scale.
@@ -57,7 +69,7 @@ func (t *total) add(h *Sparse, factor float64) {
 	t.cover(h.Scale)
 	t.count += factor * float64(h.Count)
 	t.zero += factor * float64(h.ZeroCount)
-	t.sum += factor * float64(h.SumNS)
+	t.addSum(factor * float64(h.SumNS))
 	if len(h.Filled) == 0 {
 		return
 	}
@@ -75,7 +87,8 @@ func (t *total) addTotal(o *total, factor float64) {
 	t.cover(o.scale)
 	t.count += factor * o.count
 	t.zero += factor * o.zero
-	t.sum += factor * o.sum
+	t.addSum(factor * o.sum)
+	t.addSum(factor * o.low)
 	t.addBuckets(o, factor)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
 
+	"github.com/weirstream/weir/internal/promql"
 	"github.com/weirstream/weir/proto"
 )
 
@@ -175,6 +177,30 @@ func TestAddedWhileRead(t *testing.T) {
 				t.Fatalf("sample %d is %+v", i, s)
 			}
 		}
+	}
+}
+
+// What selectors find is part of the memory of their query.
+func TestMemoryOfSelectors(t *testing.T) {
+	m := NewMemory(1 << 30)
+	const samples = 10_000
+	for at := range int64(samples) {
+		if _, err := m.Add(labels.FromStrings("__name__", "a"), at*30_000, rand.Float64(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	engine := promql.With(nil, m, 0).Holding(64 << 10)
+	ask := func(n int) error {
+		const one = "max_over_time(a[4d])"
+		_, err := engine.Instant(t.Context(), strings.Repeat(one+" + ", n-1)+one, time.UnixMilli(samples*30_000))
+		return err
+	}
+	if err := ask(1); err != nil {
+		t.Error(err)
+	}
+	var limit *promql.LimitError
+	if err := ask(100); !errors.As(err, &limit) || !strings.Contains(limit.Reason, `the limit: {__name__="a"} needs more`) {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package recorded
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,13 +29,14 @@ type querier struct {
 
 // Select gives the series that match and have samples in the time asked for.
 // What is added later isn't in them, and nobody is held up while they are read.
-func (q *querier) Select(_ context.Context, _ bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
+func (q *querier) Select(ctx context.Context, _ bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
 	mint, maxt := q.mint, q.maxt
 	if hints != nil {
 		mint, maxt = hints.Start, hints.End
 	}
 	var out []storage.Series
 	var warnings annotations.Annotations
+	share := promql.NewShare(ctx, matchers)
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	for _, all := range q.named(matchers) {
@@ -42,8 +44,8 @@ func (q *querier) Select(_ context.Context, _ bool, hints *storage.SelectHints, 
 			if !labels.Selector(matchers).Matches(s.labels) {
 				continue
 			}
-			chunks, err := s.within(mint, maxt)
-			if err != nil {
+			chunks, bytes, err := s.within(mint, maxt)
+			if err = cmp.Or(err, share.Hold(bytes)); err != nil {
 				return storage.ErrSeriesSet(err)
 			}
 			if len(chunks) > 0 {

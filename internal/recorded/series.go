@@ -1,7 +1,7 @@
 package recorded
 
 import (
-	"bytes"
+	"slices"
 
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
@@ -11,6 +11,7 @@ import (
 const (
 	chunkSamples  = 120 // as Prometheus's storage has it
 	chunkOverhead = 128 // bytes in memory besides the samples'
+	foundOverhead = 256 // bytes of a series that a selector found
 )
 
 // series is samples in Prometheus's chunks, one or two bytes each if they change
@@ -95,19 +96,23 @@ func (c *chunk) measure() int {
 }
 
 // within are the chunks of an interval, as they are now: the last may grow while
-// the others are read.
-func (s *series) within(mint, maxt int64) (out []chunkenc.Iterable, err error) {
+// the others are read, so it is a copy. bytes are those of what isn't the series' own.
+func (s *series) within(mint, maxt int64) (out []chunkenc.Iterable, bytes int, err error) {
 	for i, c := range s.chunks {
 		if c.to < mint || c.from > maxt {
 			continue
 		}
 		of := c.Chunk
 		if i == len(s.chunks)-1 {
-			if of, err = chunkenc.FromData(c.Encoding(), bytes.Clone(c.Bytes())); err != nil {
-				return nil, err
+			if of, err = chunkenc.FromData(c.Encoding(), slices.Clone(c.Bytes())); err != nil {
+				return nil, 0, err
 			}
+			bytes += c.size
 		}
 		out = append(out, of)
 	}
-	return out, nil
+	if len(out) > 0 {
+		bytes += foundOverhead + 16*cap(out)
+	}
+	return out, bytes, nil
 }

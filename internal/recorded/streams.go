@@ -44,6 +44,9 @@ func (q *streamsQuerier) Select(ctx context.Context, ordered bool, hints *storag
 		for i := range samples {
 			if s := &samples[i]; labels.Selector(matchers).Matches(s.Labels) {
 				_, full := of.Add(s.Labels, r.TimeNS/int64(time.Millisecond), s.F, s.H)
+				if full == nil && of.begin > 0 { // it made room: the oldest are missing
+					full = ErrFull
+				}
 				err = errors.Join(err, full)
 			}
 		}

@@ -3,6 +3,7 @@ package recorded
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -21,16 +22,29 @@ func TestMemoryOfQueries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	commits := uint64(0)
+	commit := func(at time.Time, all ...Sample) {
+		t.Helper()
+		messages, err := Encode("group", at, 0, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parts []bus.Part
+		for _, data := range messages {
+			parts = append(parts, bus.Part{Subject: proto.RecordedSubject("group"), Data: data})
+		}
+		commits++
+		if _, err := lane.Commit(t.Context(), parts, nil, commits, 0, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var all []Sample
 	for n := range 20 {
 		all = append(all, Sample{Rule: "a", F: 1, Labels: labels.FromStrings("__name__", "a", "n", fmt.Sprint(n))})
 	}
-	messages, err := Encode("group", time.Now(), 0, all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lane.Commit(t.Context(), []bus.Part{{Subject: proto.RecordedSubject("group"), Data: messages[0]}}, nil, 1, 0, 1); err != nil {
-		t.Fatal(err)
+	commit(time.Now(), all...)
+	for n := range 500 {
+		commit(time.Now().Add(time.Duration(n-500)*time.Second), Sample{Rule: "b", F: rand.Float64(), Labels: labels.FromStrings("__name__", "b")})
 	}
 	q, err := Streams{c}.Querier(0, time.Now().UnixMilli())
 	if err != nil {
@@ -46,5 +60,9 @@ func TestMemoryOfQueries(t *testing.T) {
 	}
 	if err := q.Select(t.Context(), true, nil, name("a")).Err(); !errors.Is(err, ErrFull) {
 		t.Errorf("%d bytes are left: %v", of.left, err)
+	}
+	of.left = 2000 // for the series, but not for all samples of it
+	if err := q.Select(t.Context(), true, nil, name("b")).Err(); !errors.Is(err, ErrFull) {
+		t.Errorf("samples: %v", err)
 	}
 }
