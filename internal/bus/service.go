@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -97,22 +98,25 @@ func (c *Conn) answer(ctx context.Context, s *Service, e *Endpoint, r micro.Requ
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = &AnswerError{504, fmt.Errorf("it took longer than %s: ask for less", s.Limit)}
 	}
+	// r itself doesn't answer: it keeps errors, where the micro package looks for them
+	// as soon as the handler has begun this.
+	answer := &nats.Msg{Subject: r.Reply(), Header: nats.Header{}, Data: data}
 	if err == nil {
-		headers := micro.Headers{"Content-Type": []string{"application/json"}}
+		answer.Header.Set("Content-Type", "application/json")
 		for name, value := range header {
-			headers[name] = []string{value}
+			answer.Header.Set(name, value)
 		}
-		err = r.Respond(data, micro.WithHeaders(headers))
 	} else {
 		code := 500
 		var known *AnswerError
 		if errors.As(err, &known) {
 			code = known.Code
 		}
-		// The description is a header, of one line.
-		err = r.Error(fmt.Sprint(code), strings.Join(strings.Fields(err.Error()), " "), []byte(err.Error()))
+		answer.Header.Set(micro.ErrorCodeHeader, strconv.Itoa(code))
+		answer.Header.Set(micro.ErrorHeader, strings.Join(strings.Fields(err.Error()), " ")) // of one line
+		answer.Data = []byte(err.Error())
 	}
-	if err != nil { // whoever asked is gone, or gave no reply subject
+	if err := c.nc.PublishMsg(answer); err != nil { // whoever asked is gone, or gave no reply subject
 		c.log.Debug("answer_not_sent", "subject", e.Subject, "error", err)
 	}
 }
