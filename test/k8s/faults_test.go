@@ -114,6 +114,7 @@ func (c *cluster) beginSteady(t *testing.T, ns, fault, client, server string) *s
 	s := &sent{fault: fault, client: client, server: server}
 	s.generator = c.begin(t, ns, client, load.Plan{
 		Addr: server + "." + ns + ".svc.cluster.local:8080", Requests: 1 << 30, Conns: 4, Rate: 100, Mix: []load.Request{{Path: "/" + fault}},
+		Retry: 100 * time.Millisecond, // of a new Service, until a node knows where it leads
 	})
 	return s
 }
