@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/internal/bus"
+	"github.com/weirstream/weir/internal/retry"
 	"github.com/weirstream/weir/internal/silence"
 	"github.com/weirstream/weir/proto"
 )
@@ -30,9 +31,6 @@ const (
 	// missable is how often an Alertmanager may not be told again of an alert, until
 	// it takes it for over. So long no alerter may be there.
 	missable = 4
-
-	// mostAfter bounds what an answer's Retry-After may ask for.
-	mostAfter = 5 * time.Minute
 
 	sinkTime  = 10 * time.Second
 	maxAnswer = 16 << 20
@@ -293,7 +291,7 @@ func (a *alerter) webhook(ctx context.Context, hook *Webhook, m *bus.Message, sa
 		a.log.Warn("webhook_not_told", "webhook", hook.Name, "error", err)
 	}
 	if status != nil {
-		if err := sleep(ctx, min(status.after, mostAfter)); err != nil {
+		if err := sleep(ctx, status.after); err != nil {
 			return err
 		}
 	}
@@ -321,18 +319,6 @@ func (e *statusError) Error() string {
 		return fmt.Sprintf("the answer is %d: redirects aren't followed, give the address that this one leads to", e.code)
 	}
 	return fmt.Sprintf("the answer is %d: %s", e.code, e.text)
-}
-
-// retryAfter is how long an answer asks to wait, in seconds or until a time.
-func retryAfter(h http.Header) time.Duration {
-	text := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return time.Until(at)
-	}
-	return 0
 }
 
 // final reports whether sending the same again is useless.
@@ -376,7 +362,7 @@ func request(ctx context.Context, method, to string, header map[string]string, d
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // what there is of it
-		return nil, &statusError{resp.StatusCode, strings.TrimSpace(string(text)), retryAfter(resp.Header)}
+		return nil, &statusError{resp.StatusCode, strings.TrimSpace(string(text)), retry.After(resp.Header)}
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 }

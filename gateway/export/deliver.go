@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/weirstream/weir/internal/retry"
 )
 
 const (
@@ -53,7 +55,7 @@ func (x *exit) deliver(ctx context.Context, items int, send func(context.Context
 		}
 		x.metrics.retries.WithLabelValues().Inc()
 		x.fail(err)
-		x.wish = time.Now().Add(min(failed.after, maxRetryAfter))
+		x.wish = time.Now().Add(min(failed.after, retry.Most))
 		pause(ctx, jitter(wait))
 	}
 }

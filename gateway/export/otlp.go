@@ -77,12 +77,11 @@ func (e *sendError) Error() string { return e.err.Error() }
 func (e *sendError) Unwrap() error { return e.err }
 
 const (
-	maxAnswer     = 64 << 10         // of a receiver
-	maxReconnect  = 10 * time.Second // between tries to connect
-	connectTime   = 5 * time.Second
-	contentType   = "application/x-protobuf"
-	userAgent     = "weir"
-	maxRetryAfter = 5 * time.Minute
+	maxAnswer    = 64 << 10         // of a receiver
+	maxReconnect = 10 * time.Second // between tries to connect
+	connectTime  = 5 * time.Second
+	contentType  = "application/x-protobuf"
+	userAgent    = "weir"
 )
 
 // open checks an address and its files. It doesn't connect yet.

@@ -11,8 +11,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
 	"time"
+
+	"github.com/weirstream/weir/internal/retry"
 )
 
 // poster posts to a URL.
@@ -80,23 +81,12 @@ func (p *poster) post(ctx context.Context, body []byte, header http.Header, agai
 	case resp.StatusCode/100 == 2:
 		return answer, nil
 	case again(resp.StatusCode):
-		return nil, &sendError{err: errors.New(resp.Status), again: true, after: retryAfter(resp.Header.Get("Retry-After"))}
+		return nil, &sendError{err: errors.New(resp.Status), again: true, after: retry.After(resp.Header)}
 	}
 	if err != nil {
 		answer = nil
 	}
 	return nil, &sendError{err: fmt.Errorf("%s %.200q", resp.Status, answer)}
-}
-
-// retryAfter reads seconds or a date; 0 if it is neither.
-func retryAfter(s string) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 {
-		return time.Duration(min(n, int(maxRetryAfter.Seconds()))) * time.Second
-	}
-	if at, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
 }
 
 // secureBy is TLS with files of a CA and a client certificate; "" is the system's

@@ -3,10 +3,7 @@
 package k8s
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -41,17 +38,8 @@ func TestAlerts(t *testing.T) {
 	}
 
 	var said []string
-	r, err := c.connect(t).Read(t.Context(), bus.ReadConfig{Stream: proto.StreamAlerts, Subjects: []string{proto.AlertSubject("page", "Called")},
-		StartTime: begin, StopAtEnd: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for {
-		msg, err := r.Next(context.WithoutCancel(t.Context()))
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for msg, err := range c.connect(t).Messages(t.Context(), bus.ReadConfig{Stream: proto.StreamAlerts, Subjects: []string{proto.AlertSubject("page", "Called")},
+		StartTime: begin, StopAtEnd: true}) {
 		if err != nil {
 			t.Fatal(err)
 		}
